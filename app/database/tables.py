@@ -1,0 +1,287 @@
+"""The tables. Postgres is the only truth about data, jobs and results.
+
+`items` and `annotations` are partitioned by dataset: an upload fills and indexes a table of its own and attaches it,
+and deleting a dataset drops it. Items are numbered 0, 1, 2, … within their dataset, which is what lets arrays be
+indexed with them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL, UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base
+
+JOB_STATUSES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+UNFINISHED = ("validating_files", "queued", "running")
+ALL_TASKS = -1  # the `task` of an annotator's report row over all tasks
+
+Timestamp = DateTime(timezone=True)
+
+
+def _created_at() -> Mapped[datetime]:
+    return mapped_column(Timestamp, server_default=func.now())
+
+
+class Project(Base):
+    """A tenant. Every row that belongs to somebody carries its project."""
+
+    __tablename__ = "projects"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # proj_…
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[datetime] = _created_at()
+
+
+class ApiKey(Base):
+    """A key, of which only the SHA-256 digest is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # key_…
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    role: Mapped[str] = mapped_column(Text)  # viewer, editor, admin
+    created_at: Mapped[datetime] = _created_at()
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class LoginLink(Base):
+    """A link that opens one browser session, once."""
+
+    __tablename__ = "login_links"
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class BrowserSession(Base):
+    """A logged-in browser; it may do what its key may."""
+
+    __tablename__ = "browser_sessions"
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    csrf_token: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = _created_at()
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class Dataset(Base):
+    __tablename__ = "datasets"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # ds_…
+    key: Mapped[int] = mapped_column(Integer, Identity(), unique=True)  # names the partitions
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    has_text: Mapped[bool]
+    created_at: Mapped[datetime] = _created_at()
+    __table_args__ = (Index("ix_datasets_project_id_created_at_id", "project_id", "created_at", "id"),)
+
+
+class DatasetVersion(Base):
+    """An immutable state of a dataset: the rows with added_in <= number that no later row had superseded by then."""
+
+    __tablename__ = "dataset_versions"
+    dataset_key: Mapped[int] = mapped_column(ForeignKey("datasets.key", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(Text)
+    n_labels: Mapped[int] = mapped_column(BigInteger)
+    n_items: Mapped[int] = mapped_column(Integer)
+    n_annotators: Mapped[int] = mapped_column(Integer)
+    # What the upload that made this version held: rows, identical and conflicting repeats, ignored, rejected.
+    counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    warnings: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = _created_at()
+
+
+class DatasetTask(Base):
+    """A task of a dataset; `answers` is a list of {name, description, added_in} in label order."""
+
+    __tablename__ = "dataset_tasks"
+    dataset_key: Mapped[int] = mapped_column(ForeignKey("datasets.key", ondelete="CASCADE"), primary_key=True)
+    task: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    answers: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    declared: Mapped[bool]
+    added_in: Mapped[int]
+    __table_args__ = (UniqueConstraint("dataset_key", "name"),)
+
+
+class Item(Base):
+    """Something that was labelled. `key` is a 128-bit hash of (task, item_id) or of (task, prompt, options)."""
+
+    __tablename__ = "items"
+    dataset_key: Mapped[int] = mapped_column(Integer, primary_key=True)
+    item: Mapped[int] = mapped_column(Integer, primary_key=True)
+    task: Mapped[int] = mapped_column(SmallInteger)
+    key: Mapped[str] = mapped_column(UUID(as_uuid=False))
+    item_id: Mapped[str | None] = mapped_column(Text)
+    prompt: Mapped[str | None] = mapped_column(Text)
+    options: Mapped[list[str] | None] = mapped_column(JSONB)
+    gold: Mapped[int | None] = mapped_column(SmallInteger)
+    added_in: Mapped[int]
+    __table_args__ = (
+        UniqueConstraint("dataset_key", "key"),
+        {"postgresql_partition_by": "LIST (dataset_key)"},
+    )
+
+
+class Annotator(Base):
+    """Somebody who labels, one per project; `id` is shown as ann_…"""
+
+    __tablename__ = "annotators"
+    id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = _created_at()
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+
+class Annotation(Base):
+    """One label of one annotator on one item; at most one row per (item, annotator) is live in a version."""
+
+    __tablename__ = "annotations"
+    dataset_key: Mapped[int] = mapped_column(Integer, primary_key=True)
+    item: Mapped[int] = mapped_column(Integer, primary_key=True)
+    annotator: Mapped[int] = mapped_column(Integer, primary_key=True)
+    added_in: Mapped[int] = mapped_column(Integer, primary_key=True)
+    superseded_in: Mapped[int | None] = mapped_column(Integer)
+    label: Mapped[int] = mapped_column(SmallInteger)
+    duration_ms: Mapped[int | None] = mapped_column(Integer)
+    cost: Mapped[float | None] = mapped_column(REAL)
+    created_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    __table_args__ = ({"postgresql_partition_by": "LIST (dataset_key)"},)
+
+
+class Job(Base):
+    """A fine-tuning job. Workers write to it only with the attempt that they claimed (a fence)."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # ftjob-…
+    key: Mapped[int] = mapped_column(Integer, Identity(), unique=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    dataset_version: Mapped[int]
+    model: Mapped[str] = mapped_column(Text)
+    method: Mapped[dict[str, Any]] = mapped_column(JSONB)  # as asked for
+    resolved: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # what "auto" became: {name: {value, why}}
+    seed: Mapped[int]
+    suffix: Mapped[str | None] = mapped_column(Text)
+    job_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    status: Mapped[str] = mapped_column(Text)
+    progress: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_event: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    worker_id: Mapped[str | None] = mapped_column(Text)
+    lease_until: Mapped[datetime | None] = mapped_column(Timestamp)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    created_at: Mapped[datetime] = _created_at()
+    queued_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error_message: Mapped[str | None] = mapped_column(Text)
+    log_tail: Mapped[str | None] = mapped_column(Text)
+    fine_tuned_model: Mapped[str | None] = mapped_column(Text)
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # the report's overview
+    __table_args__ = (
+        CheckConstraint("status IN ('" + "','".join(JOB_STATUSES) + "')", name="status"),
+        CheckConstraint("(finished_at IS NOT NULL) = (status IN ('succeeded','failed','cancelled'))", name="finished"),
+        CheckConstraint("(status = 'running') = (lease_until IS NOT NULL)", name="lease"),
+        Index("ix_jobs_project_id_created_at_id", "project_id", "created_at", "id"),
+        Index("ix_jobs_waiting", "queued_at", postgresql_where=text("status IN ('queued','running')")),
+    )
+
+
+class JobEvent(Base):
+    """What happened to a job, numbered 1, 2, 3, … without gaps."""
+
+    __tablename__ = "job_events"
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.clock_timestamp())
+    level: Mapped[str] = mapped_column(Text)  # info, warn, error
+    type: Mapped[str] = mapped_column(Text)  # message, metrics
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
+class JobCheckpoint(Base):
+    __tablename__ = "job_checkpoints"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # ftckpt_…
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"), index=True)
+    step: Mapped[int]
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    artifact: Mapped[str] = mapped_column(Text)  # prefix in the artifact store
+    created_at: Mapped[datetime] = _created_at()
+
+
+class FineTunedModel(Base):
+    """A model that a job made; its files lie in the artifact store under `artifact`, hashes in `manifest`."""
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # ft:base:project:suffix:id
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    job_key: Mapped[int | None] = mapped_column(ForeignKey("jobs.key", ondelete="SET NULL"))
+    base: Mapped[str] = mapped_column(Text)
+    artifact: Mapped[str] = mapped_column(Text)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSONB)  # file name -> {sha256, bytes}
+    tasks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # [{name, answers}]
+    created_at: Mapped[datetime] = _created_at()
+
+
+class AnnotatorReport(Base):
+    """A report row: one annotator on one task, or on all (`task` = ALL_TASKS)."""
+
+    __tablename__ = "annotator_reports"
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"), primary_key=True)
+    annotator: Mapped[int] = mapped_column(
+        ForeignKey("annotators.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    task: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    n: Mapped[int]
+    accuracy: Mapped[float | None]
+    accuracy_low: Mapped[float | None]
+    accuracy_high: Mapped[float | None]
+    accuracy_method: Mapped[str | None] = mapped_column(Text)  # cross_fitted, in_sample
+    model_accuracy: Mapped[float | None]
+    expertise: Mapped[float | None]
+    expertise_low: Mapped[float | None]
+    expertise_high: Mapped[float | None]
+    agreement: Mapped[float | None]
+    flags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # {"confusion": K×K expected counts by true answer or null, "label_counts": [...], "drift": {...} or null, …}
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class ItemReport(Base):
+    """The most probable true label of one item."""
+
+    __tablename__ = "item_reports"
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"), primary_key=True)
+    item: Mapped[int] = mapped_column(Integer, primary_key=True)
+    label: Mapped[int] = mapped_column(SmallInteger)
+    probability: Mapped[float] = mapped_column(REAL)
+    model_probability: Mapped[float | None] = mapped_column(REAL)  # of `label`, by the model that did not see the item
+    relabel_gain: Mapped[float] = mapped_column(REAL)
+    posterior: Mapped[list[float]] = mapped_column(ARRAY(REAL))  # K_i
+    model_posterior: Mapped[list[float] | None] = mapped_column(ARRAY(REAL))  # K_i
+    __table_args__ = (Index("ix_item_reports_job_key_relabel_gain", "job_key", text("relabel_gain DESC"), "item"),)

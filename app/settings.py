@@ -1,0 +1,59 @@
+"""Settings of the service, read from REALM_* environment variables."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are and how much is allowed. `realm up` fills in the URLs of its own Postgres and Redis."""
+
+    model_config = SettingsConfigDict(env_prefix="REALM_", extra="ignore")
+
+    data_dir: Path = Field(Path(".realm"), description="Folder of everything that `realm up` keeps.")
+    database_url: str | None = Field(None, description="postgresql+psycopg://…; unset: `realm up` brings its own.")
+    redis_url: str | None = Field(None, description="redis://… or unix://…; unset: `realm up` brings its own.")
+    artifacts_url: str | None = Field(None, description="fsspec URL (file://…, s3://bucket/prefix).")
+    models_dir: Path | None = Field(None, description="Folder whose sub-folders may be used as base models.")
+    base_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("minilm", "google/flan-t5-small", "google/flan-t5-base", "google/flan-t5-large"),
+        description="Names a job may fine-tune.",
+    )
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str | None = Field(None, description="How browsers reach the service, if not http://host:port.")
+    lease_seconds: float = Field(30.0, gt=0, description="A worker that is silent for longer has lost its job.")
+    cancel_grace_seconds: float = Field(5.0, ge=0, description="Time for a training process to end before it is killed.")
+    job_timeout_seconds: float = Field(24 * 3600.0, gt=0, description="Longest that one attempt may run.")
+    max_attempts: int = Field(3, ge=1, description="How often a job is started before it fails.")
+    worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at once (one per GPU).")
+    torch_threads: int = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 2) - 1),
+        ge=1,
+        description="CPU threads of one training process; the API keeps the rest.",
+    )
+    max_upload_bytes: int = Field(4 * 1024**3, gt=0)
+    max_field_bytes: int = Field(1024**2, gt=0, description="Longest text in one cell of an upload.")
+    max_rows: int = Field(50_000_000, gt=0)
+    max_answers: int = Field(1000, gt=1, description="Most distinct labels of one task.")
+
+    @property
+    def artifacts(self) -> str:
+        """The artifact store's URL: what is set, else a folder in the data folder."""
+        return self.artifacts_url or (self.data_dir.absolute() / "artifacts").as_uri()
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
