@@ -125,6 +125,21 @@ class DatasetTask(Base):
     __table_args__ = (UniqueConstraint("dataset_key", "name"),)
 
 
+class File(Base):
+    """OpenAI's name for an upload: a dataset's version under a file id, for ever."""
+
+    __tablename__ = "files"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # file-…
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    dataset_version: Mapped[int]
+    filename: Mapped[str] = mapped_column(Text)
+    purpose: Mapped[str] = mapped_column(Text)
+    n_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = _created_at()
+    __table_args__ = (Index("ix_files_project_id_created_at_id", "project_id", "created_at", "id"),)
+
+
 class Item(Base):
     """Something that was labelled. `key` is a 128-bit hash of (task, item_id) or of (task, prompt, options)."""
 
@@ -189,6 +204,8 @@ class Job(Base):
     status: Mapped[str] = mapped_column(Text)
     progress: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    lost_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # ended by a crash or a lost worker
+    notified_at: Mapped[datetime | None] = mapped_column(Timestamp)  # when the queue was last told of it
     last_event: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     worker_id: Mapped[str | None] = mapped_column(Text)
     lease_until: Mapped[datetime | None] = mapped_column(Timestamp)
