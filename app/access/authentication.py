@@ -1,0 +1,84 @@
+"""The door: an application-level dependency that turns everybody away who is not on the list or has no key."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from app.access import service
+from app.access.service import Principal
+from app.database.session import transaction
+from app.errors import Forbidden, Unauthorized
+
+PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/login"})  # and /static/*, which is mounted files
+SESSION_COOKIE = "realm_session"
+CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _unauthorized(detail: str, code: str) -> Unauthorized:
+    return Unauthorized(detail, code=code, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _authenticate(request: Request) -> Principal:
+    """Who is calling, by `Authorization: Bearer KEY` or else by the session cookie. Raises Unauthorized.
+
+    It has a short transaction of its own: a slow request must not keep the key's row locked.
+    """
+    header, cookie = request.headers.get("Authorization"), request.cookies.get(SESSION_COOKIE)
+    if header is None and cookie is None:
+        raise _unauthorized("Send an API key: 'Authorization: Bearer KEY'.", "missing_api_key")
+    with transaction() as session:
+        if header is not None:
+            principal = service.principal_of_key(session, _bearer(header))
+        else:
+            principal = service.principal_of_session(session, cookie or "")
+    if principal is None:
+        raise _unauthorized("The API key or session is unknown, expired or revoked.", "invalid_api_key")
+    return principal
+
+
+def _bearer(header: str) -> str:
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise _unauthorized("The Authorization header must read 'Bearer KEY'.", "invalid_authorization_header")
+    return secret.strip()
+
+
+async def guard(request: Request) -> None:
+    """Let a request through to its route if the path is public, or its caller known and allowed.
+
+    Reading needs a viewer, changing anything an editor; routes ask for more with `Principal.require`. A browser must
+    also show its session's CSRF token to change anything, in a header or a form field.
+    """
+    if getattr(request.scope.get("route"), "path", None) in PUBLIC_PATHS:
+        return
+    principal = await run_in_threadpool(_authenticate, request)
+    request.state.principal = principal
+    if request.method in _SAFE_METHODS:
+        return
+    principal.require("editor")
+    if principal.csrf_token is not None and not hmac.compare_digest(
+        (await _shown_csrf_token(request)).encode(), principal.csrf_token.encode()
+    ):
+        raise Forbidden("The CSRF token is missing or wrong; reload the page.", code="csrf")
+
+
+async def _shown_csrf_token(request: Request) -> str:
+    header = request.headers.get(CSRF_HEADER)
+    if header is not None:
+        return header
+    if request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
+        return str((await request.form()).get(CSRF_FIELD, ""))
+    return ""
+
+
+def _principal(request: Request) -> Principal:
+    principal: Principal = request.state.principal  # by `guard`, which runs before every route that is not public
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(_principal)]

@@ -1,0 +1,67 @@
+"""What the access routes take and answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.access.service import Role
+from app.database.tables import ApiKey
+
+
+class ApiKeyRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("", max_length=200)
+    role: Role = "editor"
+    expires_in_days: float | None = Field(None, gt=0, le=3650)
+
+
+class ApiKeyAnswer(BaseModel):
+    """An API key without its secret."""
+
+    object: Literal["api_key"] = "api_key"
+    id: str
+    name: str
+    role: Role
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    revoked_at: int | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        return cls.model_validate(
+            {
+                "id": key.id,
+                "name": key.name,
+                "role": key.role,
+                "created_at": _unix(key.created_at),
+                "expires_at": _unix(key.expires_at),
+                "last_used_at": _unix(key.last_used_at),
+                "revoked_at": _unix(key.revoked_at),
+            }
+        )
+
+
+class NewApiKeyAnswer(BaseModel):
+    """A new API key; `key` is its secret, shown this once."""
+
+    object: Literal["api_key"] = "api_key"
+    id: str
+    name: str
+    role: Role
+    key: str
+
+
+class LoginForm(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=200)
+    next: str = Field("/", max_length=2000)
+
+
+def _unix(time: datetime | None) -> int | None:
+    return None if time is None else int(time.astimezone(UTC).timestamp())

@@ -1,0 +1,147 @@
+"""Who may call: API keys, one-time login links and the browser sessions that they open.
+
+Every secret is 256 random bits, so its SHA-256 digest is safe at rest: there is nothing to guess that a slow hash
+would protect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, get_args
+
+from sqlalchemy.orm import Session
+
+from app.database import access_queries
+from app.database.base import new_id
+from app.database.tables import ApiKey
+from app.errors import Forbidden, NotFound
+
+Role = Literal["viewer", "editor", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)  # each may do what the ones before it may
+KEY_PREFIX = "realm_"
+DEFAULT_PROJECT = "default"
+LOGIN_LINK_LIFETIME = timedelta(hours=1)
+SESSION_LIFETIME = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is calling. `csrf_token` is set for a browser session, which must show it to change anything."""
+
+    project_id: str
+    role: Role
+    key_id: str
+    csrf_token: str | None = None
+
+    def require(self, role: Role) -> None:
+        """Raises Forbidden unless this caller has at least `role`."""
+        if ROLES.index(self.role) < ROLES.index(role):
+            raise Forbidden(f"This needs a key with the role {role}; yours has {self.role}.", code="role_required")
+
+
+def digest_of(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def create_key(
+    session: Session, project_id: str, *, name: str, role: Role, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """A new key and its secret, which is shown this once and not kept."""
+    secret = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = access_queries.add_key(
+        session,
+        id=new_id("key_"),
+        project_id=project_id,
+        name=name,
+        digest=digest_of(secret),
+        role=role,
+        expires_at=expires_at,
+    )
+    return key, secret
+
+
+def create_first_key(session: Session) -> str | None:
+    """The secret of an admin key of the default project, made when there is no key at all; else None."""
+    if access_queries.any_key_exists(session):
+        return None
+    project = access_queries.find_project_by_name(session, DEFAULT_PROJECT)
+    project_id = project.id if project is not None else new_id("proj_")
+    if project is None:
+        access_queries.add_project(session, project_id, DEFAULT_PROJECT)
+    _, secret = create_key(session, project_id, name="first key", role="admin")
+    return secret
+
+
+def get_key(session: Session, principal: Principal, key_id: str) -> ApiKey:
+    """A key of the caller's project. Raises NotFound."""
+    key = access_queries.find_key(session, principal.project_id, key_id)
+    if key is None:
+        raise NotFound(f"There is no API key {key_id!r}.", param="key_id")
+    return key
+
+
+def list_keys(
+    session: Session, principal: Principal, *, after: str | None, limit: int, descending: bool
+) -> list[ApiKey]:
+    """A page of the project's keys, one more than `limit` when there are more."""
+    mark = get_key(session, principal, after) if after is not None else None
+    return access_queries.list_keys(session, principal.project_id, after=mark, limit=limit, descending=descending)
+
+
+def revoke_key(session: Session, principal: Principal, key_id: str) -> None:
+    """End a key of the caller's project for good. Raises NotFound."""
+    access_queries.revoke_key(session, get_key(session, principal, key_id).id)
+
+
+def principal_of_key(session: Session, secret: str) -> Principal | None:
+    """The caller who holds an API key, or None when the key is unknown, revoked or expired."""
+    key = access_queries.find_live_key(session, digest_of(secret))
+    return None if key is None else _used(session, key)
+
+
+def principal_of_session(session: Session, token: str) -> Principal | None:
+    """The caller whose browser holds a session cookie, or None when it is unknown or over."""
+    found = access_queries.find_browser_session(session, digest_of(token))
+    return None if found is None else _used(session, found[0], csrf_token=found[1])
+
+
+def _used(session: Session, key: ApiKey, csrf_token: str | None = None) -> Principal:
+    access_queries.touch_key(session, key)
+    role = next(role for role in ROLES if role == key.role)
+    return Principal(key.project_id, role, key.id, csrf_token)
+
+
+def create_login_link(session: Session, secret: str, base_url: str) -> str | None:
+    """A link that logs one browser in, once, as the holder of an API key; None when the key is no longer good."""
+    principal = principal_of_key(session, secret)
+    if principal is None:
+        return None
+    token = secrets.token_urlsafe(32)
+    access_queries.add_login_link(session, digest_of(token), principal.key_id, LOGIN_LINK_LIFETIME)
+    return f"{base_url}/login?token={token}"
+
+
+def open_session_by_link(session: Session, token: str) -> str | None:
+    """The session token that a login link is good for, or None when it was used or is too old."""
+    key_id = access_queries.use_login_link(session, digest_of(token))
+    return None if key_id is None else _open_session(session, key_id)
+
+
+def open_session_by_key(session: Session, secret: str) -> str | None:
+    """The session token for the holder of an API key, or None when the key is not good."""
+    principal = principal_of_key(session, secret)
+    return None if principal is None else _open_session(session, principal.key_id)
+
+
+def _open_session(session: Session, key_id: str) -> str:
+    token = secrets.token_urlsafe(32)
+    csrf_token = secrets.token_urlsafe(32)
+    access_queries.add_browser_session(session, digest_of(token), key_id, csrf_token, SESSION_LIFETIME)
+    return token
+
+
+def close_session(session: Session, token: str) -> None:
+    access_queries.delete_browser_session(session, digest_of(token))

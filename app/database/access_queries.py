@@ -1,0 +1,105 @@
+"""Projects, API keys, one-time login links and browser sessions. Secrets are only ever seen as SHA-256 digests."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.database.tables import ApiKey, BrowserSession, LoginLink, Project
+
+_TOUCH_EVERY = timedelta(minutes=1)
+
+
+def _alive() -> ColumnElement[bool]:
+    return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+
+
+def add_project(session: Session, id_: str, name: str) -> None:
+    session.execute(insert(Project).values(id=id_, name=name))
+
+
+def find_project_by_name(session: Session, name: str) -> Project | None:
+    return session.execute(select(Project).where(Project.name == name)).scalar_one_or_none()
+
+
+def any_key_exists(session: Session) -> bool:
+    return session.execute(select(ApiKey.id).limit(1)).first() is not None
+
+
+def add_key(session: Session, **values: Any) -> ApiKey:
+    return session.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
+
+
+def find_live_key(session: Session, digest: bytes) -> ApiKey | None:
+    return session.execute(select(ApiKey).where(ApiKey.digest == digest, _alive())).scalar_one_or_none()
+
+
+def touch_key(session: Session, key: ApiKey) -> None:
+    """Note that a key was used, at most once a minute, so that busy keys do not write on every request."""
+    session.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key.id)
+        .where(or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - _TOUCH_EVERY))
+        .values(last_used_at=func.now())
+    )
+
+
+def list_keys(session: Session, project_id: str, *, after: ApiKey | None, limit: int, descending: bool) -> list[ApiKey]:
+    """A page of a project's keys by (created_at, id), one more than `limit` when there are more."""
+    query = select(ApiKey).where(ApiKey.project_id == project_id)
+    if after is not None:
+        here, mark = func.row(ApiKey.created_at, ApiKey.id), func.row(after.created_at, after.id)
+        query = query.where(here < mark if descending else here > mark)
+    order = (ApiKey.created_at.desc(), ApiKey.id.desc()) if descending else (ApiKey.created_at, ApiKey.id)
+    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+
+
+def find_key(session: Session, project_id: str, key_id: str) -> ApiKey | None:
+    query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.project_id == project_id)
+    return session.execute(query).scalar_one_or_none()
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """End a key, and the browser sessions and links that stand on it."""
+    session.execute(
+        update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=func.now())
+    )
+    session.execute(delete(BrowserSession).where(BrowserSession.api_key_id == key_id))
+    session.execute(delete(LoginLink).where(LoginLink.api_key_id == key_id))
+
+
+def add_login_link(session: Session, digest: bytes, key_id: str, lifetime: timedelta) -> None:
+    session.execute(insert(LoginLink).values(digest=digest, api_key_id=key_id, expires_at=func.now() + lifetime))
+
+
+def use_login_link(session: Session, digest: bytes) -> str | None:
+    """The key of a link that is still good, which it then no longer is."""
+    session.execute(delete(LoginLink).where(LoginLink.expires_at <= func.now()))
+    used = delete(LoginLink).where(LoginLink.digest == digest).returning(LoginLink.api_key_id)
+    return session.execute(used).scalar_one_or_none()
+
+
+def add_browser_session(session: Session, digest: bytes, key_id: str, csrf_token: str, lifetime: timedelta) -> None:
+    session.execute(delete(BrowserSession).where(BrowserSession.expires_at <= func.now()))
+    session.execute(
+        insert(BrowserSession).values(
+            digest=digest, api_key_id=key_id, csrf_token=csrf_token, expires_at=func.now() + lifetime
+        )
+    )
+
+
+def find_browser_session(session: Session, digest: bytes) -> tuple[ApiKey, str] | None:
+    """The key and the CSRF token of a browser session that is still open."""
+    row = session.execute(
+        select(ApiKey, BrowserSession.csrf_token)
+        .join(BrowserSession, BrowserSession.api_key_id == ApiKey.id)
+        .where(BrowserSession.digest == digest, BrowserSession.expires_at > func.now(), _alive())
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def delete_browser_session(session: Session, digest: bytes) -> None:
+    session.execute(delete(BrowserSession).where(BrowserSession.digest == digest))

@@ -1,0 +1,63 @@
+"""The web application."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.staticfiles import StaticFiles
+
+import app.access.routes
+import app.health
+from app.access.authentication import guard
+from app.middleware import AllowedHosts, BodyLimit, RequestContext
+from app.problems import install_problem_handlers
+from app.settings import Settings, get_settings
+
+STREAMED_BODIES = re.compile(r"/v1/(datasets(/[^/]+/annotations)?|files|models/[^/]+/predict)")
+MAX_BODY_BYTES = 16 * 1024**2
+STATIC = Path(__file__).parent / "dashboard" / "static"
+
+
+def create_app() -> FastAPI:
+    """The application, its doors closed: every route but those in PUBLIC_PATHS needs a key or a session."""
+    settings = get_settings()
+    application = FastAPI(
+        title="REALM",
+        summary="Fine-tune language models on noisy crowd labels and learn how reliable each annotator is.",
+        version="1",
+        dependencies=[Depends(guard)],
+        middleware=_middleware(settings),
+        openapi_url=None,  # FastAPI would serve it beside the guard; `openapi` below stands behind it
+    )
+    install_problem_handlers(application)
+    for router in (
+        app.health.router,
+        app.access.routes.router,
+    ):
+        application.include_router(router)
+
+    @application.get("/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(application.openapi())
+
+    application.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    return application
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    return [
+        Middleware(RequestContext),
+        Middleware(AllowedHosts, names=_host_names(settings)),
+        Middleware(GZipMiddleware, minimum_size=1024),
+        Middleware(BodyLimit, limit=MAX_BODY_BYTES, streamed_limit=settings.max_upload_bytes, streamed=STREAMED_BODIES),
+    ]
+
+
+def _host_names(settings: Settings) -> frozenset[str]:
+    return frozenset({"localhost", "127.0.0.1", "[::1]", settings.host, urlsplit(settings.url).hostname or ""})
