@@ -1,0 +1,60 @@
+"""What jobs leave behind, reports and models, and the keys of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from app.client.transport import Json, Resource, segment
+
+
+class Reports(Resource):
+    """/v1/fine_tuning/jobs/{id}/annotators, /items and /export"""
+
+    def annotators(self, job: str, **query: Any) -> Iterator[Json]:
+        """One row per annotator, those to look at first; `task=` for the rows of one task."""
+        return self._transport.pages(f"/v1/fine_tuning/jobs/{segment(job)}/annotators", {"limit": 1000, **query})
+
+    def annotator(self, job: str, annotator: str) -> Json:
+        path = f"/v1/fine_tuning/jobs/{segment(job)}/annotators/{segment(annotator)}"
+        return self._transport.request_object("GET", path)
+
+    def items(self, job: str, **query: Any) -> Iterator[Json]:
+        """One row per item with its most probable true label, those first that another label would help most."""
+        return self._transport.pages(f"/v1/fine_tuning/jobs/{segment(job)}/items", {"limit": 1000, **query})
+
+    def item(self, job: str, item: str) -> Json:
+        return self._transport.request_object("GET", f"/v1/fine_tuning/jobs/{segment(job)}/items/{segment(item)}")
+
+    def export(
+        self, job: str, table: Literal["annotators", "items", "labels"], format_: Literal["csv", "json", "parquet"]
+    ) -> bytes:
+        """A whole table of the report as a file."""
+        return self._transport.request("GET", f"/v1/fine_tuning/jobs/{segment(job)}/export/{table}.{format_}").content
+
+
+class Models(Resource):
+    """/v1/models"""
+
+    def retrieve(self, model: str) -> Json:
+        return self._transport.request_object("GET", f"/v1/models/{segment(model)}")
+
+    def list(self, **query: Any) -> Iterator[Json]:
+        return self._transport.pages("/v1/models", query)
+
+    def delete(self, model: str) -> None:
+        self._transport.request("DELETE", f"/v1/models/{segment(model)}")
+
+
+class ApiKeys(Resource):
+    """/v1/api_keys"""
+
+    def create(self, *, name: str, role: str, expires_in_days: float | None = None) -> Json:
+        body = {"name": name, "role": role, "expires_in_days": expires_in_days}
+        return self._transport.request_object("POST", "/v1/api_keys", json=body)
+
+    def list(self, **query: Any) -> Iterator[Json]:
+        return self._transport.pages("/v1/api_keys", query)
+
+    def revoke(self, key: str) -> None:
+        self._transport.request("DELETE", f"/v1/api_keys/{segment(key)}")
