@@ -1,0 +1,1 @@
+"""The history of the database's tables. `realm migrate` brings a database to its end."""

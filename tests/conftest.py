@@ -1,0 +1,103 @@
+"""Real servers for the tests: one Postgres and one Redis per run. Tests keep apart by having a project each."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.access.service import Role, create_key
+from app.artifacts import get_artifacts
+from app.child_process import ProcessRecord
+from app.data_folder import DataFolder
+from app.database import access_queries
+from app.database.base import new_id
+from app.database.migrations import migrate
+from app.database.session import get_engine, transaction
+from app.embedded import EmbeddedServers
+from app.queue import get_celery, get_redis
+from app.settings import get_settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settings_of_nobody() -> None:
+    """Settings of the person who runs the tests must not leak in."""
+    for name in [name for name in os.environ if name.startswith("REALM_")]:
+        del os.environ[name]
+    forget_settings()
+
+
+def forget_settings() -> None:
+    """Let the next caller read the settings, and connect, anew."""
+    if get_engine.cache_info().currsize:
+        get_engine().dispose()
+    for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Postgres, migrated, and Redis, with the settings pointing at them."""
+    folder = DataFolder(tmp_path_factory.mktemp("data")).open()
+    servers = EmbeddedServers(folder, ProcessRecord(folder.path / "processes.json"))
+    try:
+        servers.start()
+        migrate(servers.database_url)
+        os.environ["REALM_DATA_DIR"] = str(folder.path)
+        os.environ["REALM_DATABASE_URL"] = servers.database_url
+        os.environ["REALM_REDIS_URL"] = servers.redis_url
+        forget_settings()
+        yield servers
+    finally:
+        forget_settings()
+        servers.stop()
+        folder.close()
+
+
+@dataclass(frozen=True)
+class ProjectKeys:
+    """A project and the secrets of a key for each role."""
+
+    id: str
+    name: str
+    admin_key: str
+    editor_key: str
+    viewer_key: str
+
+
+def make_project() -> ProjectKeys:
+    """A new project with its keys."""
+    id_, name = new_id("proj_"), f"test-{secrets.token_hex(4)}"
+
+    def key(role: Role) -> str:
+        return create_key(session, id_, name=role, role=role)[1]
+
+    with transaction() as session:
+        access_queries.add_project(session, id_, name)
+        return ProjectKeys(id_, name, key("admin"), key("editor"), key("viewer"))
+
+
+@pytest.fixture
+def project(services: EmbeddedServers) -> ProjectKeys:
+    """A fresh project; what other tests made is invisible to its keys."""
+    return make_project()
+
+
+@pytest.fixture
+def other_project(services: EmbeddedServers) -> ProjectKeys:
+    """Somebody else's project."""
+    return make_project()
+
+
+@pytest.fixture
+def client(project: ProjectKeys) -> Iterator[TestClient]:
+    """The application in this process, called with the project's admin key."""
+    from app.main import create_app
+
+    headers = {"Authorization": f"Bearer {project.admin_key}"}
+    with TestClient(create_app(), base_url="http://localhost", headers=headers) as client:
+        yield client
