@@ -1,0 +1,238 @@
+"""Truth inference without a model: majority vote, one-coin EM and Dawid–Skene, vectorised.
+
+All three answer "which label is right, and how often is each annotator right?" from the labels alone, or from them and
+a model's log p(y | x), held fixed. For items i with K_i answers y and annotators r:
+
+    q_i(y) ∝ p_i(y) Π_r π_r(l_ir | y)                  E-step, the posterior of item i
+    one coin   π_r(l | y) = a_r if l = y else (1 − a_r) / (K_i − 1)
+    confusion  π_r(l | y) = row y of a K×K stochastic matrix
+
+Sources: Dawid and Skene 1979; one coin: Zhang, Chen, Zhou and Jordan 2016. An iteration is two sparse products; memory
+is linear in the labels and in N·K.
+
+Without a model the likelihood has a mirror image in which everybody is wrong, so EM starts with everybody above chance
+and settles where the majority (or `log_prior`) points. Single annotators may end below chance; whether the crowd as a
+whole is, no method can tell from labels alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from realm_core.annotations import Annotations, FloatArray
+from realm_core.label_table import LabelTable
+
+START_ACCURACY = 0.7  # .2 or more above chance, whatever K
+SMALLEST = 1e-10  # rates stay this far from 0 and 1, so that no logarithm is infinite
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What truth inference concluded.
+
+    `posterior` (N, Kmax) is q_i(y), zero beyond K_i. `accuracy` (R, T) is the probability of being right, that of
+    the pool where there is no label. `confusion` (R, T, Kmax, Kmax), rows = truth, comes from `dawid_skene` only.
+    `log_likelihood` is Σ_i log Σ_y p_i(y) Π_r π_r(l_ir | y), without the priors of the parameters; nan for votes.
+    """
+
+    posterior: FloatArray
+    accuracy: FloatArray
+    confusion: FloatArray | None
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class AccuracyPrior:
+    """Beta prior of an annotator's accuracy: `strength` imagined labels that are right at the rate `mean`.
+
+    With `mean` None that rate is the pooled accuracy of the task, estimated anew in every iteration (empirical Bayes).
+    It moves an annotator with n labels by strength / (n + strength) of the way to the pool.
+    """
+
+    strength: float = 6.0
+    mean: float | None = None
+
+
+@dataclass(frozen=True)
+class ConfusionPrior:
+    """Dirichlet prior of a confusion row: `strength` imagined labels, spread like the annotator's one-coin row."""
+
+    strength: float = 5.0
+
+
+POOLED = AccuracyPrior()
+ONE_COIN_ROWS = ConfusionPrior()
+
+
+def majority_vote(annotations: Annotations) -> Truth:
+    """The share of votes of each answer; uniform where an item has no label."""
+    table = LabelTable(annotations)
+    shares = _vote_shares(table)
+    return _truth(table, shares, accuracy_under(table, shares, None), float("nan"))
+
+
+def one_coin(
+    annotations: Annotations,
+    log_prior: FloatArray | None = None,
+    *,
+    prior: AccuracyPrior | None = POOLED,
+    start: FloatArray | None = None,
+    learn_prevalence: bool = False,
+    max_iterations: int = 200,
+    tolerance: float = 1e-8,
+) -> Truth:
+    """EM for one accuracy per (annotator, task), maximum a posteriori under `prior` (None: maximum likelihood).
+
+    `log_prior` (N, Kmax) is log p_i(y), held fixed; None: uniform, or with `learn_prevalence` the share of each answer,
+    learned for each task. `start` (R, T): first accuracies. Ends when no accuracy moves by `tolerance`.
+    """
+    table = LabelTable(annotations)
+    log_p = _LogPrior(table, log_prior, _vote_shares(table) if learn_prevalence else None)
+    by_answer = table.by_answer()
+    log_wrong_answers = np.log(np.maximum(table.answer_counts - 1, 1))  # log(K_i − 1)
+    votes = table.votes()
+    accuracy = np.full(table.n_cells, START_ACCURACY) if start is None else start.ravel()
+    constant = -float(votes.sum(axis=0) @ log_wrong_answers)
+    for _ in range(max_iterations):
+        previous = np.clip(accuracy, SMALLEST, 1 - SMALLEST)
+        log_odds = np.log(previous) - np.log1p(-previous)
+        scores = (by_answer @ log_odds).reshape(votes.shape) + votes * log_wrong_answers + log_p.values
+        posterior, log_likelihood = _normalise(scores)
+        log_likelihood += constant + float(table.labels_per_cell @ np.log1p(-previous))
+        accuracy = _accuracy(table, by_answer.T @ posterior.ravel(), prior)
+        log_p.update(posterior)
+        if np.abs(accuracy - previous).max(initial=0.0) < tolerance:
+            break
+    return _truth(table, posterior, accuracy, log_likelihood)
+
+
+def dawid_skene(
+    annotations: Annotations,
+    log_prior: FloatArray | None = None,
+    *,
+    prior: ConfusionPrior | None = ONE_COIN_ROWS,
+    start: FloatArray | None = None,
+    learn_prevalence: bool = True,
+    max_iterations: int = 200,
+    tolerance: float = 1e-6,
+) -> Truth:
+    """EM for a K×K confusion matrix per (annotator, task), rows pulled to the annotator's one-coin rows by `prior`.
+
+    A cold start collapses now and then, so EM starts from the posterior (N, Kmax) of `one_coin`, or from `start`. All
+    items of a task need the same answers. Ends when no posterior moves by `tolerance`.
+    """
+    table = LabelTable(annotations)
+    if start is None:
+        start = one_coin(annotations, log_prior).posterior
+    posterior = np.ascontiguousarray(start.T)
+    log_p = _LogPrior(table, log_prior, posterior if learn_prevalence else None)
+    by_item = table.by_item()
+    for _ in range(max_iterations):
+        previous = posterior
+        counts = _confusion_counts(table, by_item, posterior)
+        confusion = _confusion(table, counts, posterior, prior)
+        posterior, log_likelihood = _normalise(_confusion_scores(by_item, confusion) + log_p.values)
+        log_p.update(posterior)
+        if np.abs(posterior - previous).max(initial=0.0) < tolerance:
+            break
+    accuracy = accuracy_under(table, posterior, POOLED if prior else None)
+    return _truth(table, posterior, accuracy, log_likelihood, confusion)
+
+
+def accuracy_under(table: LabelTable, posterior: FloatArray, prior: AccuracyPrior | None) -> FloatArray:
+    """The accuracies (R·T,) that a posterior (Kmax, N) implies: a_r = (Σ_i q_i(l_ir) + s·m) / (n_r + s)."""
+    return _accuracy(table, table.sum_over_cells(table.of_own_label(posterior)), prior)
+
+
+def pooled_accuracy(table: LabelTable, right: FloatArray) -> FloatArray:
+    """The share right (T,) of all labels of each task, .5 where it has none."""
+    share = np.full(table.n_tasks, 0.5)
+    n_right = np.bincount(table.cell_task, right, minlength=table.n_tasks)
+    n_labels = np.bincount(table.cell_task, table.labels_per_cell, minlength=table.n_tasks)
+    np.divide(n_right, n_labels, out=share, where=n_labels > 0)
+    return share
+
+
+def _accuracy(table: LabelTable, right: FloatArray, prior: AccuracyPrior | None) -> FloatArray:
+    pooled = pooled_accuracy(table, right)[table.cell_task]
+    if prior is None:
+        np.divide(right, table.labels_per_cell, out=pooled, where=table.labels_per_cell > 0)
+        return pooled
+    mean = pooled if prior.mean is None else np.full_like(pooled, prior.mean)
+    return (right + prior.strength * mean) / (table.labels_per_cell + prior.strength)
+
+
+class _LogPrior:
+    """log p_i(y) as (Kmax, N), −inf beyond K_i: a model's, uniform, or the share of each answer in a task."""
+
+    def __init__(self, table: LabelTable, log_prior: FloatArray | None, learned_from: FloatArray | None) -> None:
+        self._table = table
+        self._learned = log_prior is None and learned_from is not None
+        uniform = -np.log(np.broadcast_to(table.answer_counts, table.valid.shape))
+        self.values = np.where(table.valid, uniform if log_prior is None else log_prior.T, -np.inf)
+        if learned_from is not None:
+            self.update(learned_from)
+
+    def update(self, posterior: FloatArray) -> None:
+        """Prevalence p_t(y) = mean of q_i(y) over the items of task t, where it is learned."""
+        if not self._learned:
+            return
+        for task in range(self._table.n_tasks):
+            items = slice(None) if self._table.n_tasks == 1 else np.flatnonzero(self._table.item_task == task)
+            share = np.log(np.maximum(posterior[:, items].mean(axis=1), SMALLEST))
+            self.values[:, items] = np.where(self._table.valid[:, items], share[:, None], -np.inf)
+
+
+def _normalise(scores: FloatArray) -> tuple[FloatArray, float]:
+    """Softmax over the answers (axis 0), in place, and Σ_i log Σ_y exp(score)."""
+    top = scores.max(axis=0)
+    scores -= top
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=0)
+    scores /= total
+    return scores, float(top.sum() + np.log(total).sum())
+
+
+def _vote_shares(table: LabelTable) -> FloatArray:
+    votes = table.votes()
+    total = votes.sum(axis=0)
+    return np.where(total > 0, votes / np.maximum(total, 1), table.valid / table.answer_counts)
+
+
+def _confusion_counts(table: LabelTable, by_item: sparse.csr_array[Any], posterior: FloatArray) -> FloatArray:
+    return np.stack([by_item.T @ row for row in posterior]).reshape(table.n_answers, table.n_cells, table.n_answers)
+
+
+def _confusion_scores(by_item: sparse.csr_array[Any], confusion: FloatArray) -> FloatArray:
+    return np.stack([by_item @ np.log(rows).ravel() for rows in confusion])
+
+
+def _confusion(
+    table: LabelTable, counts: FloatArray, posterior: FloatArray, prior: ConfusionPrior | None
+) -> FloatArray:
+    """Rates (truth, cell, label) from expected counts and the pull to the one-coin rows."""
+    if prior is not None:
+        accuracy = accuracy_under(table, posterior, POOLED)[:, None]
+        wrong = (1 - accuracy) / np.maximum(table.cell_answers - 1, 1)[:, None]
+        own = np.eye(table.n_answers)[:, None, :]
+        counts = counts + prior.strength * (own * accuracy + (1 - own) * wrong)
+    rates = np.where(table.cell_answers[:, None] > np.arange(table.n_answers), np.maximum(counts, SMALLEST), SMALLEST)
+    rates /= rates.sum(axis=2, keepdims=True)
+    return rates
+
+
+def _truth(
+    table: LabelTable,
+    posterior: FloatArray,
+    accuracy: FloatArray,
+    log_likelihood: float,
+    confusion: FloatArray | None = None,
+) -> Truth:
+    shape = (table.n_annotators, table.n_tasks)
+    if confusion is not None:
+        confusion = confusion.transpose(1, 0, 2).reshape(*shape, table.n_answers, table.n_answers)
+    return Truth(np.ascontiguousarray(posterior.T), accuracy.reshape(shape), confusion, log_likelihood)

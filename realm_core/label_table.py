@@ -1,0 +1,69 @@
+"""The labels of a crowd as sparse matrices, for estimators that pass over all of them many times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from realm_core.annotations import Annotations, FloatArray
+
+
+class LabelTable:
+    """L labels, indexed by (answer, item) and by cell = (annotator, task).
+
+    Dense arrays over items are (Kmax, N), answers first: normalising over a few answers is several times faster that
+    way. Arrays over cells are (R·T,), cell = annotator · T + task. Labels of items with one answer say nothing about
+    anybody and are left out.
+    """
+
+    def __init__(self, annotations: Annotations) -> None:
+        self.n_tasks = len(annotations.tasks)
+        self.n_items = annotations.n_items
+        self.n_annotators = annotations.n_annotators
+        self.n_cells = self.n_annotators * self.n_tasks
+        self.answer_counts = annotations.answer_counts
+        self.n_answers = int(self.answer_counts.max(initial=1))
+        self.valid = np.arange(self.n_answers)[:, None] < self.answer_counts  # (Kmax, N)
+        self.item_task = annotations.item_task
+        self.rows = np.flatnonzero(self.answer_counts[annotations.item] > 1)  # of `annotations`, (L,)
+        self.item = annotations.item[self.rows].astype(np.intp)
+        self.label = annotations.label[self.rows].astype(np.intp)
+        self.cell = annotations.annotator[self.rows].astype(np.intp) * self.n_tasks + self.item_task[self.item]
+        self.labels_per_cell = np.bincount(self.cell, minlength=self.n_cells).astype(float)
+        self.cell_task = np.tile(np.arange(self.n_tasks), self.n_annotators)
+        task_answers = np.zeros(self.n_tasks, dtype=np.int64)
+        np.maximum.at(task_answers, self.item_task, self.answer_counts)
+        self.cell_answers = task_answers[self.cell_task]
+
+    def votes(self) -> FloatArray:
+        """How many labels each answer of each item got. (Kmax, N)"""
+        flat = np.bincount(self.label * self.n_items + self.item, minlength=self.n_answers * self.n_items)
+        return flat.reshape(self.n_answers, self.n_items).astype(float)
+
+    def by_answer(self) -> sparse.csr_array[Any]:
+        """(Kmax·N, R·T): a one for each label, in the row of its (answer, item) and the column of its cell."""
+        rows = self.label * self.n_items + self.item
+        return _ones(rows, self.cell, (self.n_answers * self.n_items, self.n_cells))
+
+    def by_item(self) -> sparse.csr_array[Any]:
+        """(N, R·T·Kmax): a one for each label, in the row of its item and the column of its (cell, answer)."""
+        columns = self.cell * self.n_answers + self.label
+        return _ones(self.item, columns, (self.n_items, self.n_cells * self.n_answers))
+
+    def sum_over_cells(self, values: FloatArray) -> FloatArray:
+        """Per-label values (L,) added up for each (annotator, task). (R·T,)"""
+        return np.bincount(self.cell, values, minlength=self.n_cells).astype(np.float64, copy=False)
+
+    def of_own_label(self, posterior: FloatArray) -> FloatArray:
+        """q_i(l_ir), the probability (Kmax, N) that each label is right. (L,)"""
+        own: FloatArray = posterior[self.label, self.item]
+        return own
+
+
+def _ones(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, int]) -> sparse.csr_array[Any]:
+    matrix = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    matrix.has_canonical_format = True  # a product adds repeated entries anyway: no pass to look for them
+    return matrix.tocsr()
