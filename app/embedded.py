@@ -17,7 +17,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import redis
@@ -45,87 +47,48 @@ _POSTGRES_SETTINGS = {
 _REDIS_SETTINGS = ("--port", "0", "--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--daemonize", "no")
 
 
-class EmbeddedServers:
-    """Postgres and Redis of one data folder. After `start`, the URLs stay the same when a server is started again."""
+class EmbeddedPostgres:
+    """The Postgres of a data folder. Its URL stays the same when it is started again."""
 
     def __init__(self, folder: DataFolder, record: ProcessRecord) -> None:
-        self._folder = folder
-        self._user = _unprivileged_user()
+        self._folder = folder.path
+        self._cluster = folder.path / "postgres"
         self._sockets = _socket_folder(folder.path)
-        self.postgres = ChildProcess(self._postgres_program(), record)
-        self.redis = ChildProcess(self._redis_program(), record)
-
-    @property
-    def database_url(self) -> str:
-        url = URL.create("postgresql+psycopg", _ROLE, database=_ROLE, query={"host": str(self._sockets)})
-        return url.render_as_string(hide_password=False)
-
-    @property
-    def redis_url(self) -> str:
-        return f"unix://{self._sockets / 'redis.sock'}"
-
-    def start(self) -> None:
-        """Start both and wait until they answer. Raises StartupError."""
-        self._make_socket_folder()
-        if not self._cluster.exists():
-            self._create_cluster()
-        self._admit(pwd.getpwuid(os.geteuid()).pw_name)
-        self.postgres.start()
-        self.redis.start()
-        _wait_for(self.postgres, self._postgres_answers)
-        _wait_for(self.redis, self._redis_answers)
-
-    def stop(self) -> None:
-        """Stop both."""
-        self.redis.stop()
-        self.postgres.stop()
-        shutil.rmtree(self._sockets, ignore_errors=True)
-
-    @property
-    def _cluster(self) -> Path:
-        return self._folder.path / "postgres"
-
-    def _postgres_program(self) -> Program:
+        self._user = _unprivileged_user()
         settings = _POSTGRES_SETTINGS | {"unix_socket_directories": str(self._sockets)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return Program(
+        program = Program(
             "postgres",
             (str(_postgres_binaries() / "postgres"), "-D", str(self._cluster), *options),
-            log=self._folder.logs / "postgres.log",
+            log=folder.logs / "postgres.log",
             environment=_ENVIRONMENT,
             stop_signal=signal.SIGINT,  # a fast shutdown: it does not wait for clients to leave
             user=self._user,
         )
+        self.process = ChildProcess(program, record)
+        url = URL.create("postgresql+psycopg", _ROLE, database=_ROLE, query={"host": str(self._sockets)})
+        self.url = url.render_as_string(hide_password=False)
 
-    def _redis_program(self) -> Program:
-        socket = str(self._sockets / "redis.sock")
-        return Program(
-            "redis",
-            (str(_redis_binary()), "--unixsocket", socket, *_REDIS_SETTINGS),
-            log=self._folder.logs / "redis.log",
-            environment=_ENVIRONMENT,
-            folder=self._folder.path,
-            user=self._user,
-        )
+    def start(self) -> None:
+        """Start it, made anew if there is none yet, and wait until it answers. Raises StartupError."""
+        _make_socket_folder(self._sockets, self._user)
+        if not self._cluster.exists():
+            self._create_cluster()
+        self._admit(pwd.getpwuid(os.geteuid()).pw_name)
+        self.process.start()
+        _wait_for(self.process, self._answers)
 
-    def _make_socket_folder(self) -> None:
-        folder = self._sockets
-        folder.mkdir(mode=0o700, exist_ok=True)
-        facts = folder.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in (os.geteuid(), self._user):
-            raise StartupError(f"{folder} belongs to somebody else; remove it, or choose another --data-dir.")
-        self._hand_over(folder)
-
-    def _hand_over(self, path: Path) -> None:
-        if self._user is not None:
-            os.chown(path, self._user, self._user)
+    def stop(self) -> None:
+        """Stop it, and leave no socket behind."""
+        self.process.stop()
+        _remove_if_empty(self._sockets)
 
     def _create_cluster(self) -> None:
         """Make the database beside its place and move it there when it is whole."""
-        partial = self._folder.path / "postgres.part"
+        partial = self._folder / "postgres.part"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
-        self._hand_over(partial)
+        _hand_over(partial, self._user)
         at = ("-D", str(partial))
         initdb = ("--username=postgres", "--auth=peer", "--encoding=UTF8", "--locale=C", "--no-instructions")
         self._run("initdb", *initdb, "--locale-provider=builtin", "--builtin-locale=C.UTF-8", *at)
@@ -144,19 +107,68 @@ class EmbeddedServers:
         """Let the system user who runs the service in, and nobody else."""
         (self._cluster / "pg_ident.conf").write_text(f'owner "{user_name}" {_ROLE}\n')
 
-    def _postgres_answers(self) -> bool:
+    def _answers(self) -> bool:
         try:
             psycopg.connect(host=str(self._sockets), user=_ROLE, dbname=_ROLE, connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True
 
-    def _redis_answers(self) -> bool:
-        with redis.Redis(unix_socket_path=str(self._sockets / "redis.sock"), socket_timeout=5) as client:
+
+class EmbeddedRedis:
+    """The Redis of a data folder. Its URL stays the same when it is started again."""
+
+    def __init__(self, folder: DataFolder, record: ProcessRecord) -> None:
+        self._sockets = _socket_folder(folder.path)
+        self._socket = str(self._sockets / "redis.sock")
+        self._user = _unprivileged_user()
+        program = Program(
+            "redis",
+            (str(_redis_binary()), "--unixsocket", self._socket, *_REDIS_SETTINGS),
+            log=folder.logs / "redis.log",
+            environment=_ENVIRONMENT,
+            user=self._user,
+        )
+        self.process = ChildProcess(program, record)
+        self.url = f"unix://{quote(self._socket)}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises StartupError."""
+        _make_socket_folder(self._sockets, self._user)
+        self.process.start()
+        _wait_for(self.process, self._answers)
+
+    def stop(self) -> None:
+        """Stop it, and leave no socket behind."""
+        self.process.stop()
+        _remove_if_empty(self._sockets)
+
+    def _answers(self) -> bool:
+        with redis.Redis(unix_socket_path=self._socket, socket_timeout=5) as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:
                 return False
+
+
+def _make_socket_folder(folder: Path, owner: int | None) -> None:
+    """A folder that only `owner` can enter. Raises StartupError if somebody else made one of that name."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in (os.geteuid(), owner):
+        raise StartupError(f"{folder} belongs to somebody else; remove it, or choose another --data-dir.")
+    folder.chmod(0o700)
+    _hand_over(folder, owner)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # the other server still has its socket in it
+        folder.rmdir()
+
+
+def _hand_over(path: Path, owner: int | None) -> None:
+    if owner is not None:
+        os.chown(path, owner, owner)
 
 
 def _unprivileged_user() -> int | None:

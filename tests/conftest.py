@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +19,7 @@ from app.database import access_queries
 from app.database.base import new_id
 from app.database.migrations import migrate
 from app.database.session import get_engine, transaction
-from app.embedded import EmbeddedServers
+from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.queue import get_celery, get_redis
 from app.settings import get_settings
 
@@ -39,22 +40,34 @@ def forget_settings() -> None:
         cached.cache_clear()
 
 
+@dataclass(frozen=True)
+class Services:
+    """Where the servers of this run of tests are."""
+
+    data_dir: Path
+    database_url: str
+    redis_url: str
+
+
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Postgres, migrated, and Redis, with the settings pointing at them."""
     folder = DataFolder(tmp_path_factory.mktemp("data")).open()
-    servers = EmbeddedServers(folder, ProcessRecord(folder.path / "processes.json"))
+    record = ProcessRecord(folder.path / "processes.json")
+    postgres, broker = EmbeddedPostgres(folder, record), EmbeddedRedis(folder, record)
     try:
-        servers.start()
-        migrate(servers.database_url)
+        postgres.start()
+        broker.start()
+        migrate(postgres.url)
         os.environ["REALM_DATA_DIR"] = str(folder.path)
-        os.environ["REALM_DATABASE_URL"] = servers.database_url
-        os.environ["REALM_REDIS_URL"] = servers.redis_url
+        os.environ["REALM_DATABASE_URL"] = postgres.url
+        os.environ["REALM_REDIS_URL"] = broker.url
         forget_settings()
-        yield servers
+        yield Services(folder.path, postgres.url, broker.url)
     finally:
         forget_settings()
-        servers.stop()
+        broker.stop()
+        postgres.stop()
         folder.close()
 
 
@@ -82,13 +95,13 @@ def make_project() -> ProjectKeys:
 
 
 @pytest.fixture
-def project(services: EmbeddedServers) -> ProjectKeys:
+def project(services: Services) -> ProjectKeys:
     """A fresh project; what other tests made is invisible to its keys."""
     return make_project()
 
 
 @pytest.fixture
-def other_project(services: EmbeddedServers) -> ProjectKeys:
+def other_project(services: Services) -> ProjectKeys:
     """Somebody else's project."""
     return make_project()
 
