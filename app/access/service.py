@@ -67,12 +67,18 @@ def create_first_key(session: Session) -> str | None:
     """The secret of an admin key of the default project, made when there is no key at all; else None."""
     if access_queries.any_key_exists(session):
         return None
-    project = access_queries.find_project_by_name(session, DEFAULT_PROJECT)
-    project_id = project.id if project is not None else new_id("proj_")
-    if project is None:
-        access_queries.add_project(session, project_id, DEFAULT_PROJECT)
-    _, secret = create_key(session, project_id, name="first key", role="admin")
+    _, secret = create_key(session, default_project_id(session), name="first key", role="admin")
     return secret
+
+
+def default_project_id(session: Session) -> str:
+    """The project that `realm up` and the command line work in, made when it is not there yet."""
+    project = access_queries.find_project_by_name(session, DEFAULT_PROJECT)
+    if project is not None:
+        return project.id
+    project_id = new_id("proj_")
+    access_queries.add_project(session, project_id, DEFAULT_PROJECT)
+    return project_id
 
 
 def get_key(session: Session, principal: Principal, key_id: str) -> ApiKey:
