@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -18,6 +20,7 @@ from app.data_folder import write_private
 
 LEASH = str(Path(__file__).with_name("leash.py"))
 _SAME_START_SECONDS = 1.0
+_LARGE_LOG_BYTES = 20 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,23 @@ def kill(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(processes, 5)
 
 
+def _appended(log: Path) -> IO[bytes]:
+    """A log opened for writing at its end; one that has grown large makes room for the next."""
+    if log.exists() and log.stat().st_size > _LARGE_LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
+    return open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let no signal's handler raise between the birth of a process and our knowing it. The leash lets them in again."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ChildProcess:
     """A program that runs as our child and can be started again."""
 
@@ -108,11 +128,13 @@ class ChildProcess:
         self.program = program
         self._record = record
         self._process: subprocess.Popen[bytes] | None = None
+        self._tree: list[psutil.Process] = []
+        self._started = 0.0
 
     def start(self) -> None:
         """Start it, in a session of its own: Ctrl-C in a terminal reaches only us, and we stop things in order."""
         program = self.program
-        with open(os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        with _signals_held_back(), _appended(program.log) as log:
             self._process = subprocess.Popen(
                 leashed(program.command, program.stop_signal, program.user),
                 stdin=subprocess.DEVNULL,
@@ -122,34 +144,44 @@ class ChildProcess:
                 cwd=program.folder,
                 start_new_session=True,
             )
-        self._record.add(program.name, self._process.pid, program.stop_signal)
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """How it ended; None while it runs. Below zero: the signal that ended it."""
-        return None if self._process is None else self._process.poll()
+            self._started = time.monotonic()
+            self._record.add(program.name, self._process.pid, program.stop_signal)
 
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def stop(self, seconds: float = 20) -> None:
-        """Ask it to end, kill it and all that it started if it has not after `seconds`."""
+    @property
+    def seconds_running(self) -> float:
+        return time.monotonic() - self._started
+
+    def ask_to_stop(self) -> None:
+        """Tell it to end, and do not wait."""
+        if self._process is not None and self.running:
+            self._tree = tree_of(psutil.Process(self._process.pid))
+            self._process.send_signal(self.program.stop_signal)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended; kill what still runs of it, or of what it had started, after `seconds`."""
         if self._process is None:
             return
-        tree = tree_of(psutil.Process(self._process.pid)) if self.running else []
-        if self.running:
-            self._process.send_signal(self.program.stop_signal)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(seconds)
-        kill(tree)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        kill(self._tree)
         self._process.wait()
         self._process = None
         self._record.remove(self.program.name)
+
+    def stop(self, seconds: float = 20) -> None:
+        """Tell it to end, and wait until it has."""
+        self.ask_to_stop()
+        self.wait(seconds)
+
+    def how_it_ended(self) -> str:
+        """A sentence for the person who runs the service."""
+        code = None if self._process is None else self._process.poll()
+        how = signal.strsignal(-code) if code is not None and code < 0 else f"exit code {code}"
+        return f"{self.program.name} has ended ({how}); its log is {self.program.log}."
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of its log."""

@@ -189,8 +189,8 @@ def _wait_for(server: ChildProcess, answers: Callable[[], bool]) -> None:
         if answers():
             return
         time.sleep(0.05)
-    fate = "does not answer" if server.running else f"ended with exit code {server.exit_code}"
-    raise StartupError(f"{server.program.name} {fate}; the end of {server.program.log}:\n{server.log_tail()}")
+    fate = f"{server.program.name} does not answer." if server.running else server.how_it_ended()
+    raise StartupError(f"{fate}\n{server.log_tail()}")
 
 
 def _wheel(package: str) -> Path:
