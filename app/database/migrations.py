@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+
+_SCRIPTS = Path(__file__).parents[2] / "migrations"  # beside `app`, in a checkout as in an installation
 
 
 def migrate(database_url: str) -> None:
@@ -15,11 +16,8 @@ def migrate(database_url: str) -> None:
 
 
 def alembic_config(database_url: str) -> Config:
-    """Alembic's configuration, found from the installed package: no alembic.ini in the current folder is needed."""
-    spec = importlib.util.find_spec("migrations")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("the package 'migrations' is not installed")
+    """Alembic's configuration, which needs no alembic.ini in the current folder."""
     config = Config()
-    config.set_main_option("script_location", str(Path(spec.origin).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
     return config
