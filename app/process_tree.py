@@ -30,6 +30,7 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
 _LOOK_EVERY = 0.2
+_PROGRAMS = {"api": ("app.cli", "api"), "worker": ("worker",), "reconcile": ("worker.reconcile",)}
 
 Say = Callable[[str], None]
 
@@ -171,9 +172,10 @@ def _start_programs(
 ) -> list[ChildProcess]:
     programs = [
         ChildProcess(
-            Program(name, (sys.executable, "-m", "app.cli", name), folder.logs / f"{name}.log", environment), record
+            Program(name, (sys.executable, "-m", *module), folder.logs / f"{name}.log", environment),
+            record,
         )
-        for name in ("api", "worker", "reconcile")
+        for name, module in _PROGRAMS.items()
     ]
     cleanup.callback(_stop_together, programs)
     for program in programs:
