@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 import app.access.routes
 import app.health
+import app.inference.routes
 from app.access.authentication import guard
+from app.inference.engine import close_inference
 from app.middleware import AllowedHosts, BodyLimit, RequestContext
 from app.problems import install_problem_handlers
 from app.settings import Settings, get_settings
 
 STREAMED_BODIES = re.compile(r"/v1/(datasets(/[^/]+/annotations)?|files|models/[^/]+/predict)")
+NOT_GZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar")  # weights do not shrink
 MAX_BODY_BYTES = 16 * 1024**2
 STATIC = Path(__file__).parent / "dashboard" / "static"
 
@@ -33,12 +39,14 @@ def create_app() -> FastAPI:
         version="1",
         dependencies=[Depends(guard)],
         middleware=_middleware(settings),
+        lifespan=_lifespan,
         openapi_url=None,  # FastAPI would serve it beside the guard; `openapi` below stands behind it
     )
     install_problem_handlers(application)
     for router in (
         app.health.router,
         app.access.routes.router,
+        app.inference.routes.router,
     ):
         application.include_router(router)
 
@@ -50,11 +58,17 @@ def create_app() -> FastAPI:
     return application
 
 
+@asynccontextmanager
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield
+    await run_in_threadpool(close_inference)
+
+
 def _middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(RequestContext),
         Middleware(AllowedHosts, names=_host_names(settings)),
-        Middleware(GZipMiddleware, minimum_size=1024),
+        Middleware(GZipMiddleware, minimum_size=1024, exclude_content_types=NOT_GZIPPED),
         Middleware(BodyLimit, limit=MAX_BODY_BYTES, streamed_limit=settings.max_upload_bytes, streamed=STREAMED_BODIES),
     ]
 

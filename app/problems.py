@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.access.login_page import login_page
 from app.errors import ErrorItem, RealmError, Unauthorized, Unavailable, Unprocessable
@@ -93,6 +94,11 @@ def _database_gone(request: Request, error: OperationalError | InterfaceError) -
     return _realm_error(request, Unavailable("The database is out of reach; try again.", headers={"Retry-After": "5"}))
 
 
+def _client_gone(request: Request, error: ClientDisconnect) -> Response:
+    """Nobody reads this; the status is for the log and the metrics (nginx's convention)."""
+    return Response(status_code=499)
+
+
 def internal_error(request: Request) -> Response:
     """The answer to a fault of ours: nothing of it is shown but the id to find it by in the log."""
     detail = f"Internal error; the log has it under request id {request.state.request_id}."
@@ -106,3 +112,4 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(OperationalError)(_database_gone)
     app.exception_handler(InterfaceError)(_database_gone)
+    app.exception_handler(ClientDisconnect)(_client_gone)

@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     port: int = 8000
     public_url: str | None = Field(None, description="How browsers reach the service, if not http://host:port.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker that is silent for longer has lost its job.")
-    cancel_grace_seconds: float = Field(5.0, ge=0, description="Time for a training process to end before it is killed.")
+    cancel_grace_seconds: float = Field(
+        5.0, ge=0, description="Time for a training process to end before it is killed."
+    )
     job_timeout_seconds: float = Field(24 * 3600.0, gt=0, description="Longest that one attempt may run.")
     max_attempts: int = Field(3, ge=1, description="How often a job is started before it fails.")
     worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at once (one per GPU).")
@@ -38,6 +40,12 @@ class Settings(BaseSettings):
         ge=1,
         description="CPU threads of one training process; the API keeps the rest.",
     )
+    predict_threads: int = Field(1, ge=1, description="CPU threads of the models that answer at predict.")
+    predict_timeout_seconds: float = Field(30.0, gt=0, description="Longest that a predict request waits.")
+    max_predict_inputs: int = Field(1000, ge=1, description="Most inputs of one predict request.")
+    max_predict_inputs_in_flight: int = Field(4096, ge=1, description="Beyond these, predict answers 429.")
+    predict_batch_tokens: int = Field(2048, ge=1, description="Most tokens in one forward pass; a GPU likes 16384.")
+    model_memory_bytes: int = Field(4 * 1024**3, gt=0, description="Loaded models beyond this are unloaded.")
     max_upload_bytes: int = Field(4 * 1024**3, gt=0)
     max_field_bytes: int = Field(1024**2, gt=0, description="Longest text in one cell of an upload.")
     max_rows: int = Field(50_000_000, gt=0)

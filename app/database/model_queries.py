@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.database.tables import UNFINISHED, Annotator, FineTunedModel, Job, Project
 
+MODEL_ID = re.compile(r"ft(:[A-Za-z0-9._-]+){4}")
 ModelRow = Row[FineTunedModel, str | None, str | None, int | None]  # model, job id, dataset id and version
 
 

@@ -1,0 +1,190 @@
+"""Dynamic batching: what many clients ask at once goes through the model together.
+
+One thread per process runs the models, so that their threads are as many as the settings say. As soon as it is free it
+takes what waits; there is no waiting window, so a request that is alone is never delayed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+import structlog
+
+from app.errors import Unavailable
+
+if TYPE_CHECKING:  # torch is imported when the first model is loaded, not when the API starts
+    from realm_core.predictor import PredictInput, Prediction, Predictor
+
+log = structlog.get_logger(__name__)
+
+# What a forward pass of a small encoder costs beyond its tokens, in tokens: padding that costs more than this is worse
+# than a pass of its own. (MiniLM on one CPU thread: 8 ms per pass, 0.09 ms per token.)
+TOKENS_PER_PASS = 90
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One per input, in order; an exception where the model failed at that input alone."""
+
+    predictions: list[Prediction | Exception]
+    queue_seconds: float
+    infer_seconds: float
+
+
+@dataclass(eq=False)
+class Submission:
+    """The inputs of one request. `left` are the positions that no batch took yet, the longest inputs last."""
+
+    predictor: Predictor
+    inputs: Sequence[PredictInput]
+    sizes: Sequence[int]
+    future: Future[Answers] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.perf_counter)
+    started: float = 0.0
+    predictions: dict[int, Prediction | Exception] = field(default_factory=dict)
+    left: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = sorted(range(len(self.inputs)), key=self.sizes.__getitem__)
+
+    def answer(self, position: int, prediction: Prediction | Exception) -> None:
+        self.predictions[position] = prediction
+        if len(self.predictions) == len(self.inputs) and self.future.set_running_or_notify_cancel():
+            in_order = [self.predictions[i] for i in range(len(self.inputs))]
+            now = time.perf_counter()
+            self.future.set_result(Answers(in_order, self.started - self.submitted, now - self.started))
+
+
+Slot = tuple[Submission, int]  # one input of a request
+
+
+class BatchingThread:
+    """Answers submissions in batches of at most `batch_tokens` padded tokens.
+
+    Each batch holds an input of the request that waits longest, and of the others what is of similar length.
+    """
+
+    def __init__(self, batch_tokens: int) -> None:
+        self._batch_tokens = batch_tokens
+        self._waiting: deque[Submission] = deque()  # who was served longest ago comes first
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._thread.start()
+
+    def submit(self, predictor: Predictor, inputs: Sequence[PredictInput], sizes: Sequence[int]) -> Future[Answers]:
+        """Queue the inputs of a request, `sizes` being their tokens. Cancelling the future takes them off the queue."""
+        submission = Submission(predictor, inputs, sizes)
+        if not inputs:
+            submission.future.set_result(Answers([], 0.0, 0.0))
+            return submission.future
+        with self._changed:
+            if self._closed:
+                raise _shutting_down()
+            self._waiting.append(submission)
+            self._changed.notify()
+        return submission.future
+
+    def close(self) -> None:
+        """Finish the batch that runs, refuse what waits, end the thread."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify()
+        self._thread.join()
+        for submission in waiting:
+            if submission.future.set_running_or_notify_cancel():
+                submission.future.set_exception(_shutting_down())
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            _run(batch, self._batch_tokens)
+
+    def _next_batch(self) -> list[Slot]:
+        """What to run now; waits until there is something. Empty when closed."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._waiting = deque(one for one in self._waiting if not one.future.cancelled())
+                if self._waiting:
+                    return self._take()
+                if self._closed:
+                    return []
+
+    def _take(self) -> list[Slot]:
+        first = self._waiting[0]
+        batch = with_similar_length(list(self._candidates(first.predictor)), self._batch_tokens)
+        taken: dict[Submission, set[int]] = {}
+        for submission, position in batch:
+            submission.started = submission.started or time.perf_counter()
+            taken.setdefault(submission, set()).add(position)
+        for submission, positions in taken.items():
+            submission.left = [position for position in submission.left if position not in positions]
+            self._waiting.remove(submission)
+            if submission.left:
+                self._waiting.append(submission)
+        return batch
+
+    def _candidates(self, predictor: Predictor) -> Iterator[Slot]:
+        """Inputs for one model up to the budget, as many of each request as of every other, longest first."""
+        requests = [zip(repeat(one), reversed(one.left)) for one in self._waiting if one.predictor is predictor]
+        tokens = 0
+        while requests:
+            for request in list(requests):
+                slot = next(request, None)
+                if slot is None:
+                    requests.remove(request)
+                    continue
+                tokens += slot[0].sizes[slot[1]]
+                if tokens > self._batch_tokens and tokens > slot[0].sizes[slot[1]]:
+                    return
+                yield slot
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("The service is shutting down; try again.", headers={"Retry-After": "5"})
+
+
+def with_similar_length(slots: list[Slot], batch_tokens: int) -> list[Slot]:
+    """The batch that the first of `slots` is in, when they are split by length so that little time goes into padding.
+
+    From the longest down, a batch is closed when its padding would cost more than another pass through the model.
+    """
+
+    def size(slot: Slot) -> int:
+        return slot[0].sizes[slot[1]]
+
+    first, batch, padding = slots[0], list[Slot](), 0
+    for slot in sorted(slots, key=size, reverse=True):
+        padding += size(batch[0]) - size(slot) if batch else 0
+        if batch and (padding > TOKENS_PER_PASS or size(batch[0]) * (len(batch) + 1) > batch_tokens):
+            if first in batch:
+                return batch
+            batch, padding = [], 0
+        batch.append(slot)
+    return batch
+
+
+def _run(batch: list[Slot], batch_tokens: int) -> None:
+    """Answer a batch; when it fails, its inputs one by one, so that a bad one fails alone."""
+    predictor = batch[0][0].predictor
+    try:
+        predictions = predictor.predict([one.inputs[position] for one, position in batch], batch_tokens)
+    except Exception as error:
+        if len(batch) == 1:
+            log.exception("a model failed at an input")
+            batch[0][0].answer(batch[0][1], error)
+        else:
+            for slot in batch:
+                _run([slot], batch_tokens)
+        return
+    for (submission, position), prediction in zip(batch, predictions, strict=True):
+        submission.answer(position, prediction)

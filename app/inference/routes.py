@@ -1,0 +1,80 @@
+"""/v1/models: what was fine-tuned, and its answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from app.access.authentication import PrincipalDep
+from app.dependencies import PageDep, PageOf, SessionDep
+from app.errors import Unprocessable
+from app.inference import prediction, service
+from app.inference.engine import InferenceDep
+from app.inference.request_body import NDJSON, media_type, read_json_body, unless_disconnected
+from app.inference.schemas import PREDICT_BODY, PREDICT_RESPONSES, Answer, DeletedModel, LineOptions, ModelAnswer
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("")
+def list_models(session: SessionDep, principal: PrincipalDep, page: PageDep) -> PageOf[ModelAnswer]:
+    """The project's fine-tuned models, newest first: what `predict` answers for. Base models are not among them."""
+    rows = service.list_models(session, principal.project_id, page)
+    return PageOf[ModelAnswer].of([ModelAnswer.of(row) for row in rows], page.limit)
+
+
+@router.get("/{model_id}")
+def get_model(model_id: str, session: SessionDep, principal: PrincipalDep) -> ModelAnswer:
+    """One fine-tuned model."""
+    return ModelAnswer.of(service.find_model(session, principal.project_id, model_id))
+
+
+@router.delete("/{model_id}")
+def delete_model(model_id: str, session: SessionDep, principal: PrincipalDep, inference: InferenceDep) -> DeletedModel:
+    """Delete a model and its files. Its job and report stay. 409 while an unfinished job continues from it."""
+    service.delete_model(session, inference, principal.project_id, model_id)
+    return DeletedModel(id=model_id, deleted=True)
+
+
+@router.get("/{model_id}/content", response_class=Response, responses={200: {"content": {"application/x-tar": {}}}})
+def download_model(model_id: str, session: SessionDep, principal: PrincipalDep) -> StreamingResponse:
+    """The model's folder as a tar: safetensors, tokenizer, configuration, model card."""
+    archive, size = service.model_archive(session, principal.project_id, model_id)
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": f'attachment; filename="{service.file_name(model_id)}.tar"',
+    }
+    return StreamingResponse(archive, headers=headers, media_type="application/x-tar")
+
+
+@router.post(
+    "/{model_id}/predict", response_model=list[Answer] | Answer, openapi_extra=PREDICT_BODY, responses=PREDICT_RESPONSES
+)
+async def predict(
+    model_id: str,
+    request: Request,
+    principal: PrincipalDep,
+    inference: InferenceDep,
+    options: Annotated[LineOptions, Query()],
+) -> Response:
+    """Answer probabilities, most probable first; an input that cannot be answered has its error in its slot.
+
+    A list is answered by a list in the same order; two texts are two inputs, never a pair. A single text that cannot be
+    answered is a problem with status 422. As application/x-ndjson, one input per line, there may be any number of them:
+    each line is answered by a line, and the parameters stand in the query. Nothing is cut silently: a prompt that is
+    too long is refused, or with `truncation: "right"` its labels say `truncated: true`.
+    """
+    if media_type(request) == NDJSON:
+        lines = await prediction.predict_lines(
+            inference, principal.project_id, model_id, options.as_predict_options(), request.stream()
+        )
+        return StreamingResponse(lines, headers={"X-Model-Id": model_id}, media_type=NDJSON)
+    if request.query_params:
+        raise Unprocessable("With application/json, parameters and annotator go into the body.", code="invalid_request")
+    body = await read_json_body(request)
+    answer, headers = await unless_disconnected(
+        request, prediction.predict(inference, principal.project_id, model_id, body)
+    )
+    return JSONResponse(answer, headers=headers)

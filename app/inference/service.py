@@ -1,0 +1,86 @@
+"""Fine-tuned models: what they are, their files, their end."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.artifacts import ArtifactStore, get_artifacts
+from app.database import model_queries
+from app.database.model_queries import MODEL_ID, ModelRow
+from app.database.tables import FineTunedModel
+from app.dependencies import Page
+from app.errors import Conflict, NotFound
+from app.inference.engine import Inference
+from app.inference.model_cache import ModelUnusable
+
+CHUNK_BYTES = 1024**2
+
+
+def find_model(session: Session, project_id: str, model_id: str) -> ModelRow:
+    """A model of the project. Raises NotFound."""
+    row = model_queries.find_model(session, project_id, model_id) if MODEL_ID.fullmatch(model_id) else None
+    if row is None:
+        raise NotFound(f"There is no model {model_id!r}.", code="model_not_found", param="model")
+    return row
+
+
+def list_models(session: Session, project_id: str, page: Page) -> list[ModelRow]:
+    """A page of the project's models, one more than its limit when there are more."""
+    mark = find_model(session, project_id, page.after)[0] if page.after is not None else None
+    return model_queries.list_models(session, project_id, after=mark, limit=page.limit, descending=page.descending)
+
+
+def delete_model(session: Session, inference: Inference, project_id: str, model_id: str) -> None:
+    """Delete a model, and its files once that is committed. Its job and report stay. Raises NotFound, Conflict."""
+    model = find_model(session, project_id, model_id)[0]
+    jobs = model_queries.unfinished_jobs_from(session, project_id, model_id)
+    if jobs:
+        raise Conflict(f"The job {jobs[0]} continues from this model; cancel it first.", code="model_in_use")
+    model_queries.delete_model(session, model_id)
+
+    def delete_files(_: Session) -> None:
+        inference.drop(model.artifact)
+        get_artifacts().delete(model.artifact)
+
+    event.listen(session, "after_commit", delete_files, once=True)
+
+
+def model_archive(session: Session, project_id: str, model_id: str) -> tuple[Iterator[bytes], int]:
+    """The model's folder as a tar and its size in bytes. Raises NotFound, ModelUnusable."""
+    model = find_model(session, project_id, model_id)[0]
+    store = get_artifacts()
+    if store.manifest(model.artifact) != model.manifest:
+        raise ModelUnusable("The model's files are missing or damaged; train it again.")
+    files = [_tar_entry(model, name) for name in sorted(model.manifest)]
+    size = sum(tarfile.BLOCKSIZE + _padded(file.size) for file in files) + 2 * tarfile.BLOCKSIZE
+    return _tar(store, model.artifact, files), size
+
+
+def _tar_entry(model: FineTunedModel, name: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(f"{file_name(model.id)}/{name}")
+    entry.size = model.manifest[name]["bytes"]
+    entry.mtime = int(model.created_at.timestamp())
+    return entry
+
+
+def file_name(model_id: str) -> str:
+    """The id without its colons, which some file systems forbid."""
+    return model_id.replace(":", "-")
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _tar(store: ArtifactStore, artifact: str, entries: list[tarfile.TarInfo]) -> Iterator[bytes]:
+    for entry in entries:
+        yield entry.tobuf(tarfile.USTAR_FORMAT)
+        with store.open(artifact, entry.name.rsplit("/", 1)[-1]) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+        yield bytes(_padded(entry.size) - entry.size)
+    yield bytes(2 * tarfile.BLOCKSIZE)
