@@ -1,0 +1,80 @@
+"""API keys straight from the database, for when no service is up that could be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from app.access import service
+from app.access.schemas import ApiKeyAnswer, NewApiKeyAnswer
+from app.access.service import Principal, Role
+from app.child_process import ProcessRecord
+from app.client import Json
+from app.data_folder import DataFolder, write_private
+from app.database.migrations import migrate
+from app.database.session import transaction
+from app.embedded import EmbeddedPostgres
+from app.settings import get_settings
+
+_PAGE = 1000
+
+
+@contextmanager
+def database_of(data_dir: Path) -> Iterator[None]:
+    """The database that REALM_DATABASE_URL names, else the data folder's own, started for the moment."""
+    if get_settings().database_url is not None:
+        yield
+        return
+    folder = DataFolder(data_dir).open()
+    record = ProcessRecord(folder.path / "processes.json")
+    record.end_leftovers()
+    postgres = EmbeddedPostgres(folder, record)
+    try:
+        postgres.start()
+        migrate(postgres.url)
+        os.environ["REALM_DATABASE_URL"] = postgres.url
+        get_settings.cache_clear()
+        _make_first_key(folder)
+        yield
+    finally:
+        postgres.stop()
+        folder.close()
+
+
+def _make_first_key(folder: DataFolder) -> None:
+    """What `realm up` does at its first start: a data folder has a key by which the command line finds in."""
+    with transaction() as session:
+        secret = service.create_first_key(session)
+        if secret is not None:
+            write_private(folder.api_key, secret + "\n")
+
+
+class DatabaseKeys:
+    """The keys of the default project. Whoever can open the database may do everything with them."""
+
+    def __init__(self) -> None:
+        with transaction() as session:
+            self._owner = Principal(service.default_project_id(session), "admin", key_id="")
+
+    def create(self, *, name: str, role: Role, expires_in_days: float | None = None) -> Json:
+        ends = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
+        with transaction() as session:
+            key, secret = service.create_key(session, self._owner.project_id, name=name, role=role, expires_at=ends)
+            return NewApiKeyAnswer(id=key.id, name=key.name, role=role, key=secret).model_dump()
+
+    def list(self) -> Iterator[Json]:
+        after: str | None = None
+        while True:
+            with transaction() as session:
+                page = service.list_keys(session, self._owner, after=after, limit=_PAGE, descending=True)
+            yield from (ApiKeyAnswer.of(key).model_dump() for key in page[:_PAGE])
+            if len(page) <= _PAGE:
+                return
+            after = page[_PAGE - 1].id
+
+    def revoke(self, key: str) -> None:
+        with transaction() as session:
+            service.revoke_key(session, self._owner, key)

@@ -1,0 +1,140 @@
+"""Reports, jobs and answers as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from app.client import Json
+from app.command_line.output import harmless
+
+FLAG_MEANINGS = {
+    "below_chance": "wrong more often than a coin: misunderstood the question, or means harm",
+    "guesser": "no better than chance",
+    "always_same": "gives one answer nearly always",
+    "swaps": "takes one answer for another, systematically",
+    "drift": "became better or worse with time",
+    "too_few_labels": "fewer than 5 labels: nothing can be told",
+}
+_SCALE = 24
+_BAR = 20
+
+
+def annotator_table(rows: Sequence[Json]) -> Table:
+    """The report: one line per annotator, with the interval drawn from 0 to 1."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("annotator", "labels", "accuracy", "95 % interval", "0" + " " * (_SCALE - 2) + "1", "agreement"):
+        table.add_column(heading, justify="right" if heading in ("labels", "accuracy", "agreement") else "left")
+    table.add_column("flags")
+    for row in rows:
+        accuracy = row["accuracy"]
+        table.add_row(
+            harmless(row["annotator"], 40),
+            f"{row['n']:,}",
+            fraction(accuracy["value"]),
+            interval(accuracy),
+            _drawn(accuracy),
+            fraction(row["agreement"]),
+            flags(row["flags"]),
+        )
+    return table
+
+
+def report_view(job: Json, rows: Sequence[Json]) -> RenderableType:
+    """The report of a job with what is needed to read it."""
+    return Group(annotator_table(rows), Text(), *legend(rows), *(Text(line) for line in _reading_aid(job, rows)))
+
+
+def legend(rows: Sequence[Json]) -> list[Text]:
+    """What the flags in these rows mean."""
+    shown = [flag for flag in FLAG_MEANINGS if any(flag in row["flags"] for row in rows)]
+    return [Text.assemble((flag, "yellow"), f": {FLAG_MEANINGS[flag]}") for flag in shown]
+
+
+def _reading_aid(job: Json, rows: Sequence[Json]) -> list[str]:
+    summary = job["summary"] or {}
+    in_sample = any(row["accuracy"]["method"] == "in_sample" for row in rows)
+    lines = [str(note) for note in summary.get("notes", [])]
+    if in_sample:
+        lines.append("Intervals are in-sample: the model had seen these prompts, so they are too narrow.")
+    lines.append("Never decide about a person on a wide interval, nor on these figures alone: look at the labels.")
+    return lines
+
+
+def fraction(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def interval(estimate: Json) -> str:
+    return "–" if estimate["low"] is None else f"[{estimate['low']:.2f}, {estimate['high']:.2f}]"
+
+
+def flags(names: Sequence[str]) -> Text:
+    return Text(", ".join(names), style="dim" if list(names) == ["too_few_labels"] else "yellow")
+
+
+def _drawn(estimate: Json) -> Text:
+    """An interval on a scale from 0 to 1."""
+    if estimate["value"] is None:
+        return Text("·" * _SCALE, style="dim")
+    low, value, high = (round(estimate[name] * (_SCALE - 1)) for name in ("low", "value", "high"))
+    cells = ["─" if low <= at <= high else "·" for at in range(_SCALE)]
+    cells[value] = "●"
+    return Text("".join(cells))
+
+
+def job_table(jobs: Sequence[Json]) -> Table:
+    """Jobs, one per line."""
+    table = Table("job", "status", "method", "dataset", "started", "model", box=None, padding=(0, 2, 0, 0))
+    for job in jobs:
+        percent = f" {job['progress']['percent']:.0f} %" if job["progress"] else ""
+        table.add_row(
+            job["id"],
+            job["status"] + percent,
+            job["method"]["type"],
+            f"{job['dataset']['id'] or 'deleted'}@{job['dataset']['version']}",
+            when(job["created_at"]),
+            job["fine_tuned_model"] or "",
+        )
+    return table
+
+
+def key_table(keys: Sequence[Json]) -> Table:
+    """API keys without their secrets."""
+    table = Table("id", "name", "role", "made", "last used", "ends", "revoked", box=None, padding=(0, 2, 0, 0))
+    for key in keys:
+        times = (when(key[name]) for name in ("created_at", "last_used_at", "expires_at", "revoked_at"))
+        table.add_row(key["id"], harmless(key["name"], 40), key["role"], *times)
+    return table
+
+
+def when(unix: int | None) -> str:
+    return "" if unix is None else datetime.fromtimestamp(unix, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def answer_table(inputs: Sequence[Any], answers: Sequence[Any]) -> Table:
+    """What a model answered, with a bar per label."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for one, answer in zip(inputs, answers, strict=True):
+        table.add_row(harmless(one if isinstance(one, str) else one["prompt"], 60), _scores(answer))
+    return table
+
+
+def _scores(answer: Any) -> Text:
+    if isinstance(answer, dict):
+        return Text.assemble(("error ", "bold red"), harmless(answer["error"]["message"]))
+    width = max(len(one["label"]) for one in answer)
+    lines = [
+        Text.assemble(harmless(one["label"].ljust(width), 30), f" {one['score']:.2f} ", _bar(one["score"]))
+        for one in answer
+    ]
+    return Text("\n").join(lines)
+
+
+def _bar(score: float) -> tuple[str, str]:
+    return "█" * round(score * _BAR), "green"

@@ -1,0 +1,1 @@
+"""`realm demo`: the whole service on a sample whose truth is known."""

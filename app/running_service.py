@@ -1,0 +1,74 @@
+"""A service for as long as a block of code runs: the demo, the benchmarks and the tests start `realm up` with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.child_process import leashed
+
+_SECONDS_TO_STOP = 60.0
+
+
+class DidNotStart(Exception):
+    """`realm up` ended before the service was ready; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """Where the service is, a key for it, and the link that logs a browser in, once."""
+
+    url: str
+    api_key: str
+    login_link: str | None
+
+
+@contextmanager
+def running_service(data_dir: Path) -> Iterator[RunningService]:
+    """Start `realm up` on a free port, and stop it at the end. Raises DidNotStart.
+
+    It has a session of its own, so that Ctrl-C reaches only us, and is on a leash, so that it ends with us in any case.
+    """
+    command = (sys.executable, "-m", "app.cli", "up", "--json", "--port", "0", "--data-dir", str(data_dir))
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            leashed(command, signal.SIGTERM, None),
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=os.environ | {"PYTHONSAFEPATH": "1"},  # not an `app` that lies in the current folder
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                process.wait()
+                said.seek(0)
+                raise DidNotStart(said.read().strip() or f"`realm up` ended with exit code {process.returncode}")
+            yield _from(json.loads(line))
+        finally:
+            _stop(process)
+
+
+def _from(state: dict[str, Any]) -> RunningService:
+    return RunningService(state["url"], Path(state["api_key_file"]).read_text().strip(), state["login_link"])
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
