@@ -148,6 +148,10 @@ class ChildProcess:
             self._record.add(program.name, self._process.pid, program.stop_signal)
 
     @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -26,6 +26,11 @@ STALE_MESSAGE_SECONDS = 120  # older messages are dropped: the reconciler has ru
 log = logging.getLogger(__name__)
 
 
+def broker_url(redis_url: str) -> str:
+    """A Redis URL as Celery spells it."""
+    return redis_url.replace("unix://", "redis+socket://", 1)
+
+
 def _redis_url() -> str:
     url = get_settings().redis_url
     if url is None:
@@ -36,7 +41,7 @@ def _redis_url() -> str:
 @lru_cache
 def get_celery() -> Celery:
     """The Celery application of this process; the API only sends with it, workers register their tasks on it."""
-    celery = Celery("realm", broker=_redis_url().replace("unix://", "redis+socket://", 1))
+    celery = Celery("realm", broker=broker_url(_redis_url()))
     celery.conf.update(
         accept_content=["json"],
         task_serializer="json",
