@@ -73,7 +73,7 @@ class ProcessRecord:
         for name, process in found.items():
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(int(self._read()[name]["stop_signal"]))
-        psutil.wait_procs(found.values(), seconds)
+        wait_until_ended(list(found.values()), seconds)
         kill([process for tree in trees for process in tree])
         self._path.unlink(missing_ok=True)
         return list(found)
@@ -83,9 +83,23 @@ def _find(entry: dict[str, float]) -> psutil.Process | None:
     try:
         process = psutil.Process(int(entry["pid"]))
         ours = abs(process.create_time() - entry["started"]) < _SAME_START_SECONDS
-        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if ours and not _has_ended(process) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_ended(processes: list[psutil.Process], seconds: float) -> None:
+    """Wait for processes that may not be our children; a container's first process may leave them zombies for ever."""
+    deadline = time.monotonic() + seconds
+    while not all(map(_has_ended, processes)) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def tree_of(process: psutil.Process) -> list[psutil.Process]:
@@ -101,7 +115,7 @@ def kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):  # psutil compares start times, so a reused id is safe
             process.kill()
-    psutil.wait_procs(processes, 5)
+    wait_until_ended(processes, 5)
 
 
 def _appended(log: Path) -> IO[bytes]:
