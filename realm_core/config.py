@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 MethodType = Literal["realm", "supervised", "aggregation"]
-ChannelName = Literal["scalar", "one_coin"]
+ChannelName = Literal["scalar", "per_task", "one_coin"]
 LikelihoodName = Literal["marginal", "joint"]
+ExpertiseUpdate = Literal["gradient", "em"]
 
 
 class Hyperparameters(BaseModel):
@@ -19,18 +21,20 @@ class Hyperparameters(BaseModel):
 
     preset: Literal["default", "paper"] = Field(
         "default",
-        description="`paper`: channel scalar, marginal likelihood, expertise learned by gradient. `default`: what wins on our benchmarks.",
+        description="`paper`: channel scalar (per_task for several tasks), marginal likelihood, expertise learned by "
+        "gradient. `default`: what wins on our benchmarks.",
     )
     channel: ChannelName | Auto = Field(
         "auto",
         description="How an annotator turns the truth y into a label l. `scalar` (Eq. 1): w·[l=y] + (1−w)/K, w = σ(α). "
-        "`one_coin`: a if l=y else (1−a)/(K−1), a = σ(β); can go below chance.",
+        "`per_task` (Eq. 4): the same with one w per annotator and task. "
+        "`one_coin`: a if l=y else (1−a)/(K−1), a = σ(β) per task; can go below chance.",
     )
     likelihood: LikelihoodName | Auto = Field(
         "auto",
         description="`marginal` (Eq. 3): Σ_r log Σ_y p(y|x) π_r(l_r|y). `joint`: log Σ_y p(y|x) Π_r π_r(l_r|y).",
     )
-    expertise_update: Literal["gradient", "em"] | Auto = Field(
+    expertise_update: ExpertiseUpdate | Auto = Field(
         "auto", description="`gradient`: AdamW with its own learning rate. `em`: streaming closed form."
     )
     learning_rate: float | Auto = Field("auto", gt=0, description="AdamW learning rate of the language model.")
@@ -49,7 +53,7 @@ class Hyperparameters(BaseModel):
         0.1, ge=0, le=0.5, description="Share of prompts whose annotations select the checkpoint; never gold."
     )
     evaluations: int = Field(10, ge=1, description="How often the held-out likelihood is measured.")
-    patience: int = Field(3, ge=1, description="Evaluations without a better held-out likelihood before stopping.")
+    patience: int = Field(5, ge=1, description="Evaluations without a better held-out likelihood before stopping.")
     cross_fit_folds: int = Field(5, ge=0, le=20, description="Folds of the report; 0: in-sample intervals, said so.")
 
 
@@ -62,3 +66,77 @@ class TrainingConfig(BaseModel):
     hyperparameters: Hyperparameters = Hyperparameters()
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int | None = Field(None, ge=1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The hyperparameters of a run once every "auto" has become a value."""
+
+    channel: ChannelName
+    likelihood: LikelihoodName
+    expertise_update: ExpertiseUpdate
+    learning_rate: float
+    answer_learning_rate: float
+    expertise_learning_rate: float
+    weight_decay: float
+    batch_size: int
+    accumulation_steps: int
+    total_steps: int
+    time_budget_seconds: float
+    warmup_fraction: float
+    max_grad_norm: float
+    max_length: int
+    held_out_fraction: float
+    evaluations: int
+    patience: int
+    cross_fit_folds: int
+
+
+Reasons = dict[str, dict[str, Any]]  # hyperparameter -> {"value": what "auto" became, "why": a sentence}
+
+
+def resolve(asked: Hyperparameters, *, n_prompts: int, n_tasks: int, on_gpu: bool) -> tuple[Plan, Reasons]:
+    """Turn every "auto" into a value, and say why. n_prompts counts the prompts that are trained on."""
+    reasons: Reasons = {}
+
+    def value_of(name: str, auto: Any, why: str) -> Any:
+        given = getattr(asked, name)
+        if given != "auto":
+            return given
+        reasons[name] = {"value": auto, "why": why}
+        return auto
+
+    paper = asked.preset == "paper"
+    preset = "the preset `paper`" if paper else "the best on our benchmarks"
+    channel = value_of("channel", ("per_task" if n_tasks > 1 else "scalar") if paper else "one_coin", preset)
+    batch_size = value_of("batch_size", 32, "enough prompts for a steady gradient")
+    steps_per_epoch = max(1, -(-n_prompts // (batch_size * asked.accumulation_steps)))
+    n_epochs = value_of("n_epochs", 3.0, "more passes memorise the annotators' errors")
+    total_steps = value_of("max_steps", max(1, round(n_epochs * steps_per_epoch)), f"{n_epochs:g} epochs")
+    plan = Plan(
+        channel=channel,
+        likelihood=value_of("likelihood", "marginal" if paper else "joint", preset),
+        expertise_update=value_of("expertise_update", "gradient" if paper else "em", preset),
+        learning_rate=value_of("learning_rate", 1e-4, "keeps what the pretrained model knows"),
+        answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),
+        expertise_learning_rate=value_of(
+            "expertise_learning_rate",
+            min(0.1, max(0.01, 20 / total_steps)),
+            "20 / steps: what AdamW needs to cross the scale of a logit",
+        ),
+        weight_decay=asked.weight_decay,
+        batch_size=batch_size,
+        accumulation_steps=asked.accumulation_steps,
+        total_steps=total_steps,
+        time_budget_seconds=value_of(
+            "time_budget_seconds", 12 * 3600.0 if on_gpu else 3600.0, "12 hours on a GPU, one hour without"
+        ),
+        warmup_fraction=asked.warmup_fraction,
+        max_grad_norm=asked.max_grad_norm,
+        max_length=asked.max_length,
+        held_out_fraction=asked.held_out_fraction,
+        evaluations=asked.evaluations,
+        patience=asked.patience,
+        cross_fit_folds=asked.cross_fit_folds,
+    )
+    return plan, reasons

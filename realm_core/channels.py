@@ -1,0 +1,170 @@
+"""Channels: how an annotator turns the truth into a label, π_r(l | y).
+
+A channel holds one probability per cell (annotator, task) and answers, for each of M labels, how likely that label is
+under each possible truth. Its parameters are fp32 leaves that take no weight decay; they learn by gradient, or by
+`absorb`, a streaming EM in closed form.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+LOGIT_BOUND = 6.0  # σ(±6) = .9975 and .0025: beyond it a sigmoid hardly moves any more
+_PROBABILITY_MARGIN = 1 / (1 + math.exp(LOGIT_BOUND))
+PRIOR_STRENGTH = 6.0  # pseudo-labels that pull an annotator towards the pool
+MEMORY_SHARE = 0.1  # a cell's running mean forgets what lies further back than this share of its labels
+
+
+def mixture_log_likelihood(alpha: Tensor, label: Tensor, n_answers: int) -> Tensor:
+    """log(w·[l=y] + (1−w)/K) with w = σ(α), for every truth y (paper, Eq. 1). alpha, label (M,) -> (M, K)."""
+    guess = nn.functional.logsigmoid(-alpha) - math.log(n_answers)
+    right = torch.logaddexp(nn.functional.logsigmoid(alpha), guess)
+    return torch.where(one_hot(label, n_answers).bool(), right[:, None], guess[:, None])
+
+
+def one_coin_log_likelihood(beta: Tensor, label: Tensor, n_answers: int) -> Tensor:
+    """log(a if l=y else (1−a)/(K−1)) with a = σ(β), for every truth y. beta, label (M,) -> (M, K)."""
+    right = nn.functional.logsigmoid(beta)
+    wrong = nn.functional.logsigmoid(-beta) - math.log(max(n_answers - 1, 1))
+    return torch.where(one_hot(label, n_answers).bool(), right[:, None], wrong[:, None])
+
+
+class SigmoidChannel(nn.Module):
+    """A channel with one sigmoid per cell: (annotator, task), or (annotator, any task) where tasks share a column.
+
+    `logit` (R, C) fp32 with C = T or 1; `running_mean` (R, C) is the state of the streaming EM, `label_count` (R, C)
+    how many training labels a cell has.
+    """
+
+    name: str
+    logit: nn.Parameter
+    running_mean: Tensor
+    label_count: Tensor
+
+    def __init__(self, probability: Tensor, label_count: Tensor) -> None:
+        """probability (R, C) to start from; label_count (R, C)."""
+        super().__init__()
+        start = probability.float().clamp(_PROBABILITY_MARGIN, 1 - _PROBABILITY_MARGIN)
+        self.logit = nn.Parameter(torch.logit(start))
+        self.register_buffer("running_mean", start.clone())
+        self.register_buffer("label_count", label_count.float())
+
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+        """log π_r(l | y) of M labels for every truth y. annotator, label (M,) -> (M, K)."""
+        raise NotImplementedError
+
+    def _column(self, task: int) -> int:
+        return task if self.logit.shape[1] > 1 else 0
+
+    def accuracy(self, n_answers: Tensor) -> Tensor:
+        """Probability of being right of every cell; n_answers (T,) -> (R, T)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def probability_of(accuracy: Tensor, n_answers: Tensor) -> Tensor:
+        """The cells' probability that goes with an accuracy; (R, T), (T,) -> (R, T)."""
+        raise NotImplementedError
+
+    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
+        """Expected count behind the cell's probability, given P(l is the truth) `right` (M,)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int) -> None:
+        """One step of streaming EM with the labels of a batch.
+
+        posterior (M, K): P(y | labels) of the prompt of each label. A cell's running mean moves to the batch's mean by
+        the share of its labels that the batch holds, over MEMORY_SHARE; its probability is the MAP estimate under a
+        Beta prior whose mean is the pool's (empirical Bayes).
+        """
+        right = posterior.gather(1, label[:, None]).squeeze(1)
+        count = self._responsibility(right, annotator, task, posterior.shape[1])
+        column = self._column(task)
+        zeros = torch.zeros_like(self.label_count[:, column])
+        seen = zeros.index_add(0, annotator, torch.ones_like(count))
+        total = zeros.index_add(0, annotator, count)
+        share = (seen / (MEMORY_SHARE * self.label_count[:, column]).clamp(min=1.0)).clamp(max=1.0)
+        mean = self.running_mean[:, column]
+        mean += torch.where(seen > 0, share * (total / seen.clamp(min=1.0) - mean), zeros)
+        self._set_to_map_estimate(column)
+
+    def _set_to_map_estimate(self, column: int) -> None:
+        n, mean = self.label_count[:, column], self.running_mean[:, column]
+        pooled = (n * mean).sum() / n.sum().clamp(min=1.0)
+        estimate = (n * mean + PRIOR_STRENGTH * pooled) / (n + PRIOR_STRENGTH)
+        self.logit[:, column] = torch.logit(estimate.clamp(_PROBABILITY_MARGIN, 1 - _PROBABILITY_MARGIN))
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Keep gradient steps where a sigmoid still moves."""
+        self.logit.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+
+
+class ScalarChannel(SigmoidChannel):
+    """Eq. 1: knows the answer with probability w = σ(α), else guesses uniformly. Never below chance.
+
+    One w per annotator, whatever the task.
+    """
+
+    name = "scalar"
+
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+        return mixture_log_likelihood(self.logit[annotator, self._column(task)], label, n_answers)
+
+    def accuracy(self, n_answers: Tensor) -> Tensor:
+        expertise = torch.sigmoid(self.logit.detach())
+        return expertise + (1 - expertise) / n_answers
+
+    @staticmethod
+    def probability_of(accuracy: Tensor, n_answers: Tensor) -> Tensor:
+        return ((n_answers * accuracy - 1) / (n_answers - 1).clamp(min=1)).clamp(0, 1)
+
+    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
+        expertise = torch.sigmoid(self.logit[annotator, self._column(task)])
+        return right * expertise / (expertise + (1 - expertise) / n_answers)
+
+
+class PerTaskChannel(ScalarChannel):
+    """Eq. 4: the same with an expertise matrix, one w per annotator and task."""
+
+    name = "per_task"
+
+
+class OneCoinChannel(SigmoidChannel):
+    """Right with probability a = σ(β) per task, else any wrong answer alike. Can go below chance."""
+
+    name = "one_coin"
+
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+        return one_coin_log_likelihood(self.logit[annotator, self._column(task)], label, n_answers)
+
+    def accuracy(self, n_answers: Tensor) -> Tensor:
+        return torch.sigmoid(self.logit.detach())
+
+    @staticmethod
+    def probability_of(accuracy: Tensor, n_answers: Tensor) -> Tensor:
+        return accuracy
+
+    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
+        return right
+
+
+class PerfectChannel(nn.Module):
+    """Every label is the truth: the noisy fine-tuning baseline, which Eq. 1 becomes as w → 1. Nothing to learn."""
+
+    name = "perfect"
+
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+        """0 where l = y, else −∞. (M,) -> (M, K)."""
+        never = torch.full((len(label), n_answers), -torch.inf, device=label.device)
+        return never.masked_fill(one_hot(label, n_answers).bool(), 0.0)
+
+
+Channel = SigmoidChannel | PerfectChannel
+CHANNELS: dict[str, type[SigmoidChannel]] = {
+    channel.name: channel for channel in (ScalarChannel, PerTaskChannel, OneCoinChannel)
+}

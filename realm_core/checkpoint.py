@@ -1,0 +1,160 @@
+"""Models and training states as flat folders of safetensors and JSON; nothing pickled, nothing half-written.
+
+A model folder is a Hugging Face folder (config.json, model.safetensors, tokenizer files) with two files of ours:
+realm.json (tasks, annotators, channel) and realm.safetensors (answer vectors, channel).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from realm_core.annotations import Task
+from realm_core.channels import CHANNELS, Channel, PerfectChannel
+from realm_core.scorers.encoder import EncoderScorer
+
+Weights = dict[str, Tensor]
+State = TypeVar("State")
+FORMAT = 1
+REALM_JSON, REALM_TENSORS = "realm.json", "realm.safetensors"
+
+
+def weights_of(scorer: nn.Module, channel: nn.Module) -> Weights:
+    """A copy of all weights of scorer and channel, on the CPU."""
+    return {
+        f"{prefix}.{name}": tensor.detach().cpu().clone()
+        for prefix, module in (("scorer", scorer), ("channel", channel))
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def restore_weights(scorer: nn.Module, channel: nn.Module, weights: Weights) -> None:
+    """Put a copy made by `weights_of` back."""
+    for prefix, module in (("scorer.", scorer), ("channel.", channel)):
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+
+
+def write_folder(target: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary folder, flush it to disk, and put it in place of `target` at once."""
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(partial)
+    for path in (*partial.iterdir(), partial):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(partial, target)
+    return target
+
+
+def save_training(
+    work: Path, scorer: nn.Module, channel: nn.Module, optimizer: torch.optim.Optimizer, state: Any, best: Weights
+) -> Path:
+    """A folder from which `load_training` goes on: weights now and at the best step, optimiser, random state."""
+
+    def write(folder: Path) -> None:
+        moments = {
+            f"optimizer.{index}.{name}": tensor.cpu()
+            for index, of_parameter in optimizer.state_dict()["state"].items()
+            for name, tensor in of_parameter.items()
+        }
+        now = {f"now.{name}": tensor for name, tensor in weights_of(scorer, channel).items()}
+        then = {f"best.{name}": tensor for name, tensor in best.items()}
+        save_file({**now, **then, **moments, "random_state": torch.get_rng_state()}, folder / "training.safetensors")
+        (folder / "training.json").write_text(json.dumps(asdict(state)))
+
+    return write_folder(work / f"checkpoint-{state.step}", write)
+
+
+def load_training(
+    folder: Path,
+    scorer: nn.Module,
+    channel: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    make_state: Callable[..., State],
+) -> tuple[State, Weights]:
+    """Restore weights, optimiser and random state in place; the loop's state and the best weights."""
+    tensors = load_file(folder / "training.safetensors")
+    restore_weights(scorer, channel, _under("now.", tensors))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in _under("optimizer.", tensors).items():
+        index, _, name = key.partition(".")
+        moments.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random_state"])
+    return make_state(**json.loads((folder / "training.json").read_text())), _under("best.", tensors)
+
+
+def _under(prefix: str, tensors: Weights) -> Weights:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """What a model folder holds: a scorer with its answers, and the channel with the annotators whom it knows."""
+
+    scorer: EncoderScorer
+    channel: Channel
+    tasks: tuple[Task, ...]
+    annotators: tuple[str, ...]
+
+
+def save_model(target: Path, model: FineTuned, facts: dict[str, Any]) -> Path:
+    """Write a model folder. `facts` go into realm.json as they are (base model, plan, seed)."""
+    scorer, channel = model.scorer, model.channel
+
+    def write(folder: Path) -> None:
+        scorer.encoder.save_pretrained(folder, safe_serialization=True)
+        scorer.tokenizer.save_pretrained(folder)
+        tensors = {f"channel.{name}": tensor for name, tensor in channel.state_dict().items()}
+        for task, (answers, bias) in enumerate(zip(scorer.answers, scorer.biases, strict=True)):
+            tensors |= {f"answers.{task}": answers.detach(), f"biases.{task}": bias.detach()}
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / REALM_TENSORS)
+        description = {
+            "format": FORMAT,
+            "family": scorer.family,
+            "max_length": scorer.max_length,
+            "tasks": [asdict(task) for task in model.tasks],
+            "annotators": model.annotators,
+            "channel": channel.name,
+            **facts,
+        }
+        (folder / REALM_JSON).write_text(json.dumps(description, indent=1, ensure_ascii=False))
+
+    return write_folder(target, write)
+
+
+def load_model(folder: Path) -> FineTuned:
+    """Read a model folder that `save_model` wrote. Raises ValueError for another format."""
+    description = json.loads((folder / REALM_JSON).read_text())
+    if (description["format"], description["family"]) != (FORMAT, EncoderScorer.family):
+        raise ValueError(f"{folder.name}: this version cannot read a model of this format")
+    tensors = load_file(folder / REALM_TENSORS)
+    scorer = EncoderScorer.from_pretrained(folder, description["max_length"])
+    for task in range(len(description["tasks"])):
+        scorer.answers.append(nn.Parameter(tensors[f"answers.{task}"]))
+        scorer.biases.append(nn.Parameter(tensors[f"biases.{task}"]))
+    tasks = tuple(
+        Task(task["name"], tuple(task["answers"]), tuple(task["descriptions"])) for task in description["tasks"]
+    )
+    channel = _load_channel(description["channel"], _under("channel.", tensors))
+    return FineTuned(scorer.eval(), channel, tasks, tuple(description["annotators"]))
+
+
+def _load_channel(name: str, tensors: Weights) -> Channel:
+    if name == PerfectChannel.name:
+        return PerfectChannel()
+    channel = CHANNELS[name](torch.sigmoid(tensors["logit"]), tensors["label_count"])
+    channel.load_state_dict(tensors)
+    return channel

@@ -1,0 +1,219 @@
+"""One job, from annotations to a report and a fine-tuned model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from realm_core.annotations import Annotations, FloatArray
+from realm_core.config import Plan, Reasons, TrainingConfig, resolve
+from realm_core.cross_fitting import ZeroShot, as_cosines, calibrate_zero_shot, cross_fit
+from realm_core.reliability import Report, build_report
+
+if TYPE_CHECKING:
+    from realm_core.channels import Channel
+    from realm_core.scorers.encoder import EncoderScorer
+
+
+class NotIdentifiable(Exception):
+    """The annotations cannot tell what is asked of them; the message is for the user."""
+
+
+class Observer(Protocol):
+    """Who is told what happens while a job runs."""
+
+    def resolved(self, values: Reasons) -> None:
+        """What each "auto" became, and why."""
+
+    def progress(self, phase: str, step: int, total_steps: int, fraction: float) -> None:
+        """How far the phase and (0 to 1) the whole job are."""
+
+    def event(self, message: str, *, level: str = "info", data: dict[str, Any] | None = None) -> None:
+        """Something a user may want to know."""
+
+    def metrics(self, step: int, values: dict[str, Any]) -> None:
+        """Numbers of a training step."""
+
+    def checkpoint(self, folder: Path, step: int, metrics: dict[str, Any]) -> None:
+        """A whole checkpoint was written; the folder is the observer's from now on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The report, and the folder of the fine-tuned model where one was asked for."""
+
+    report: Report
+    model: Path | None
+
+
+_READING, _TRAINING, _CROSS_FITTING, _REPORTING, _SAVING = (0.0, 0.1), (0.1, 0.8), (0.8, 0.9), (0.9, 0.95), (0.95, 1.0)
+
+
+def run(
+    annotations: Annotations,
+    config: TrainingConfig,
+    *,
+    base: Path | str | None,
+    work: Path,
+    observer: Observer,
+    resume_from: Path | None = None,
+) -> Outcome:
+    """Do what `config` asks for. Raises NotIdentifiable, training.Diverged.
+
+    `base` is the pretrained model (a folder, or a hub's name), `work` a folder to write in, `resume_from` a checkpoint
+    of an earlier run with the same annotations and config.
+    """
+    if annotations.n_labels == 0:
+        raise NotIdentifiable("There is no label to learn from.")
+    if config.method == "aggregation":
+        observer.progress("reporting", 0, 1, 0.1)
+        return Outcome(build_report(annotations, None, cross_fitted=False, trained_accuracy=None), None)
+    if annotations.prompts is None or base is None:
+        raise NotIdentifiable("Fine-tuning needs the text of the prompts; use the method `aggregation` without it.")
+    return _fine_tune(annotations, config, base, work, observer, resume_from)
+
+
+def _fine_tune(
+    annotations: Annotations,
+    config: TrainingConfig,
+    base: Path | str,
+    work: Path,
+    observer: Observer,
+    resume_from: Path | None,
+) -> Outcome:
+    import torch
+
+    from realm_core.checkpoint import FineTuned, save_model
+    from realm_core.scorers.encoder import EncoderScorer
+    from realm_core.training import FitEvents, fit, predict_log_p
+
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plan, reasons = resolve(
+        config.hyperparameters,
+        n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
+        n_tasks=len(annotations.tasks),
+        on_gpu=device.type == "cuda",
+    )
+    observer.resolved(reasons)
+    observer.progress("reading", 0, 1, _READING[0])
+    scorer = EncoderScorer.from_pretrained(base, plan.max_length).to(device)
+    embeddings, zero_shot = _read(scorer, annotations)
+    channel = _start_channel(annotations, zero_shot, plan, config).to(device)
+    observer.event(
+        f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}.",
+        data={"zero_shot_scale": zero_shot.scale},
+    )
+    events = FitEvents(
+        progress=_within(observer, "training", _TRAINING), metrics=observer.metrics, checkpoint=observer.checkpoint
+    )
+    state = fit(scorer, channel, annotations, plan, seed=config.seed, work=work, events=events, resume_from=resume_from)
+    observer.event(
+        f"Kept step {state.best_step} of {state.step}, which explains the held-out annotations best.",
+        data={"best_step": state.best_step, "held_out_log_likelihood": state.best_log_likelihood},
+    )
+    trained_accuracy = _trained_accuracy(channel, annotations)
+    if trained_accuracy is not None:
+        refuse_mirrored(annotations, zero_shot.truth.accuracy, trained_accuracy)
+    observer.progress("cross_fitting", 0, 1, _CROSS_FITTING[0])
+    cross_fitted = plan.cross_fit_folds > 1
+    log_p = (
+        cross_fit(annotations, embeddings, zero_shot, plan.cross_fit_folds, config.seed)
+        if cross_fitted
+        else predict_log_p(scorer, annotations)
+    )
+    observer.progress("reporting", 0, 1, _REPORTING[0])
+    report = build_report(annotations, log_p, cross_fitted=cross_fitted, trained_accuracy=trained_accuracy)
+    observer.progress("saving", 0, 1, _SAVING[0])
+    model = FineTuned(scorer, channel, annotations.tasks, annotations.annotators)
+    facts = {"method": config.method, "plan": asdict(plan), "seed": config.seed, "best_step": state.best_step}
+    return Outcome(report, save_model(work / "model", model, facts))
+
+
+def _within(observer: Observer, phase: str, share: tuple[float, float]) -> Callable[[int, int, float], None]:
+    """Progress of a phase as progress of the job."""
+    start, end = share
+    return lambda step, total, done: observer.progress(phase, step, total, start + (end - start) * min(done, 1.0))
+
+
+def _read(scorer: EncoderScorer, annotations: Annotations) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
+    """Embed every prompt with the pretrained encoder, and start the answers as far from zero as their words deserve."""
+    from realm_core.scorers.encoder import START_SCALE
+
+    embeddings = scorer.embed(scorer.tokenize(annotations.prompts or ()))
+    scorer.start_answers(annotations.tasks)
+    directions = [answers.detach().cpu().numpy() / START_SCALE for answers in scorer.answers]
+    zero_shot = calibrate_zero_shot(annotations, as_cosines(embeddings, directions, annotations.item_task))
+    scorer.rescale_answers(zero_shot.scale / START_SCALE)
+    return embeddings, zero_shot
+
+
+def _start_channel(annotations: Annotations, zero_shot: ZeroShot, plan: Plan, config: TrainingConfig) -> Channel:
+    """The channel to train: half trusting everybody in the paper's preset, else where truth inference ended."""
+    import torch
+
+    from realm_core.channels import CHANNELS, PerfectChannel
+
+    if config.method == "supervised":
+        return PerfectChannel()
+    channel_class = CHANNELS[plan.channel]
+    accuracy, count = torch.from_numpy(zero_shot.truth.accuracy), torch.from_numpy(_labels_per_cell(annotations))
+    n_answers = torch.from_numpy(_answers_per_task(annotations))
+    start = torch.full_like(accuracy, 0.5)
+    if config.hyperparameters.preset == "default":
+        start = channel_class.probability_of(accuracy, n_answers)
+    if plan.channel == "scalar":  # one column for all tasks
+        start, count = (
+            (start * count).sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1),
+            count.sum(1, keepdim=True),
+        )
+    return channel_class(start, count)
+
+
+def _labels_per_cell(annotations: Annotations) -> FloatArray:
+    counts = np.zeros((annotations.n_annotators, len(annotations.tasks)))
+    np.add.at(counts, (annotations.annotator, annotations.item_task[annotations.item]), 1.0)
+    return counts
+
+
+def _answers_per_task(annotations: Annotations) -> FloatArray:
+    return np.array([len(task.answers) for task in annotations.tasks], dtype=np.float64)
+
+
+def _trained_accuracy(channel: Channel, annotations: Annotations) -> FloatArray | None:
+    """What the channel came to believe of each annotator on each task (R, T); None for the supervised baseline."""
+    import torch
+
+    from realm_core.channels import PerfectChannel
+
+    if isinstance(channel, PerfectChannel):
+        return None
+    n_answers = torch.from_numpy(_answers_per_task(annotations)).to(channel.logit.device)
+    accuracy = channel.accuracy(n_answers).double().cpu().numpy()
+    return np.broadcast_to(accuracy, (annotations.n_annotators, len(annotations.tasks)))
+
+
+def mean_expertise(annotations: Annotations, accuracy: FloatArray) -> float:
+    """Expertise (K·a − 1)/(K − 1) averaged over the labels; negative: the crowd is worse than chance. (R, T)"""
+    task = annotations.item_task[annotations.item]
+    n_answers = _answers_per_task(annotations)[task]
+    right = accuracy[annotations.annotator, task]
+    return float(np.mean((n_answers * right - 1) / np.maximum(n_answers - 1, 1)))
+
+
+def refuse_mirrored(annotations: Annotations, before: FloatArray, after: FloatArray) -> None:
+    """Refuse a model that learned the mirror image of the truth, which explains the labels as well as the truth does.
+
+    before, after (R, T): accuracies where training started (words and labels) and ended. Raises NotIdentifiable.
+    """
+    if mean_expertise(annotations, after) < 0 <= mean_expertise(annotations, before):
+        raise NotIdentifiable(
+            "Training ended with a crowd that is worse than chance, which the labels before training do not say: the "
+            "model has probably learned every answer upside down, and is not kept. Describe the answers in words "
+            "(labels), or add annotators who answer the same prompts."
+        )

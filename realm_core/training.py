@@ -1,0 +1,250 @@
+"""fit(): learn a scorer and a channel together from what annotators said.
+
+The loop reads top to bottom. It selects the step with the best held-out likelihood of annotations (split by prompt),
+never by gold, and can go on from any checkpoint with bit-equal results on one thread.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from realm_core import checkpoint
+from realm_core.annotations import Annotations, FloatArray
+from realm_core.batching import Batch, PromptBatches
+from realm_core.channels import Channel, PerfectChannel, SigmoidChannel
+from realm_core.config import LikelihoodName, Plan
+from realm_core.objective import (
+    joint_log_likelihood,
+    joint_posterior,
+    marginal_log_likelihood,
+    marginal_posterior,
+)
+from realm_core.scorers.encoder import EncoderScorer
+from realm_core.splits import split_items
+
+_EVALUATION_BATCH = 64
+_CHECKPOINT_SECONDS = 60.0
+_REPORTED_STEPS = 200  # points on a loss curve
+
+LIKELIHOODS = {
+    "marginal": (marginal_log_likelihood, marginal_posterior),
+    "joint": (joint_log_likelihood, joint_posterior),
+}
+
+
+class Diverged(Exception):
+    """Training produced numbers that are none; the message is for the user."""
+
+
+@dataclass
+class FitState:
+    """Where the loop stands. Everything that a resumed run needs besides tensors; kept as JSON."""
+
+    step: int = 0
+    elapsed_seconds: float = 0.0
+    best_step: int = 0
+    best_log_likelihood: float = -math.inf
+    evaluations_without_gain: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FitEvents:
+    """What fit() tells while it runs."""
+
+    progress: Callable[[int, int, float], None]  # step, total steps, share of the whole fit
+    metrics: Callable[[int, dict[str, Any]], None]
+    checkpoint: Callable[[Path, int, dict[str, Any]], None]
+
+
+def fit(
+    scorer: EncoderScorer,
+    channel: Channel,
+    annotations: Annotations,
+    plan: Plan,
+    *,
+    seed: int,
+    work: Path,
+    events: FitEvents,
+    resume_from: Path | None = None,
+) -> FitState:
+    """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged."""
+    torch.manual_seed(seed)
+    device = next(scorer.parameters()).device
+    batches = PromptBatches(annotations, scorer.tokenize(annotations.prompts or ()), scorer.pad_token_id, device)
+    train, held_out = split_items(annotations, plan.held_out_fraction, seed)
+    optimizer = make_optimizer(scorer, channel, plan)
+    state, best = FitState(), checkpoint.weights_of(scorer, channel)
+    if resume_from is not None:
+        state, best = checkpoint.load_training(resume_from, scorer, channel, optimizer, FitState)
+    micro_batches = batches.endless(train, plan.batch_size, seed)
+    _skip(micro_batches, state.step * plan.accumulation_steps)
+    evaluate_every = max(1, math.ceil(plan.total_steps / plan.evaluations))
+    report_every = max(1, plan.total_steps // _REPORTED_STEPS)
+    started = saved = time.monotonic()
+    already = state.elapsed_seconds
+    scorer.train()
+
+    while (done := _share_done(state, plan)) < 1 and state.evaluations_without_gain < plan.patience:
+        if state.step % evaluate_every == 0:
+            _evaluate(scorer, channel, batches, held_out, plan.likelihood, state, best, events)
+        _set_learning_rates(optimizer, done, plan)
+        step_batches = [batches.batch(next(micro_batches)) for _ in range(plan.accumulation_steps)]
+        loss = train_step(scorer, channel, optimizer, step_batches, plan)
+        state.step += 1
+        state.elapsed_seconds = already + time.monotonic() - started
+        if state.step % report_every == 0:
+            events.metrics(state.step, {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]})
+        events.progress(state.step, plan.total_steps, _share_done(state, plan))
+        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            folder = checkpoint.save_training(work, scorer, channel, optimizer, state, best)
+            events.checkpoint(
+                folder, state.step, {"train_loss": loss, "held_out_log_likelihood": state.best_log_likelihood}
+            )
+            saved = time.monotonic()
+
+    _evaluate(scorer, channel, batches, held_out, plan.likelihood, state, best, events)
+    checkpoint.restore_weights(scorer, channel, best)
+    return state
+
+
+def make_optimizer(scorer: EncoderScorer, channel: Channel, plan: Plan) -> torch.optim.AdamW:
+    """AdamW with a learning rate each for the encoder, the answers and the expertise.
+
+    Only matrices of the encoder decay: decay on the expertise would pull it, silently, to w = .5.
+    """
+    matrices = [p for p in scorer.encoder.parameters() if p.ndim > 1]
+    vectors = [p for p in scorer.encoder.parameters() if p.ndim <= 1]
+    answers = [*scorer.answers, *scorer.biases]
+    groups = [
+        {"params": matrices, "lr": plan.learning_rate, "weight_decay": plan.weight_decay, "scheduled": True},
+        {"params": vectors, "lr": plan.learning_rate, "scheduled": True},
+        {"params": answers, "lr": plan.answer_learning_rate, "scheduled": True},
+    ]
+    if plan.expertise_update == "gradient" and isinstance(channel, SigmoidChannel):
+        groups.append({"params": [channel.logit], "lr": plan.expertise_learning_rate, "scheduled": False})
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    return torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
+
+
+def train_step(
+    scorer: EncoderScorer, channel: Channel, optimizer: torch.optim.Optimizer, batches: list[Batch], plan: Plan
+) -> float:
+    """One optimiser step over some micro-batches; the mean negative log likelihood per label. Raises Diverged.
+
+    The loss is divided by the labels (joint: prompts) of the whole step, not by those of each micro-batch.
+    """
+    log_likelihood, posterior = LIKELIHOODS[plan.likelihood]
+    joint = plan.likelihood == "joint"
+    terms = sum(len(batch.input_ids) if joint else len(batch.label) for batch in batches)
+    total = 0.0
+    for batch in batches:
+        log_p = scorer(batch.input_ids, batch.attention_mask, batch.task)
+        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, log_p.shape[1])
+        loss = -log_likelihood(log_p, log_channel, batch.prompt).sum()
+        torch.autograd.backward(loss / terms)
+        total += loss.item()
+        if plan.expertise_update == "em" and isinstance(channel, SigmoidChannel):
+            q = posterior(log_p.detach(), log_channel.detach(), batch.prompt)
+            channel.absorb(q, batch.annotator, batch.label, batch.task)
+    if not math.isfinite(total):
+        raise Diverged("The loss is no longer a number; try a smaller learning_rate.")
+    torch.nn.utils.clip_grad_norm_(scorer.parameters(), plan.max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if isinstance(channel, SigmoidChannel):
+        channel.clamp()
+    return total / sum(len(batch.label) for batch in batches)
+
+
+@torch.inference_mode()
+def mean_log_likelihood(
+    scorer: EncoderScorer,
+    channel: Channel,
+    batches: PromptBatches,
+    items: NDArray[np.int64],
+    likelihood: LikelihoodName,
+) -> float:
+    """Log likelihood of the annotations of `items`, per label."""
+    scorer.eval()
+    log_likelihood, _ = LIKELIHOODS[likelihood]
+    total, labels = 0.0, 0
+    for of_batch in batches.sorted_by_length(items, _EVALUATION_BATCH):
+        batch = batches.batch(of_batch)
+        log_p = scorer(batch.input_ids, batch.attention_mask, batch.task)
+        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, log_p.shape[1])
+        total += float(log_likelihood(log_p, log_channel, batch.prompt).sum())
+        labels += len(batch.label)
+    scorer.train()
+    return total / max(labels, 1)
+
+
+@torch.inference_mode()
+def predict_log_p(scorer: EncoderScorer, annotations: Annotations) -> FloatArray:
+    """log p_θ(y | x) of every item by the scorer as it stands, −∞ beyond K_i. (N, Kmax)"""
+    scorer.eval()
+    token_ids = scorer.tokenize(annotations.prompts or ())
+    batches = PromptBatches(annotations, token_ids, scorer.pad_token_id, next(scorer.parameters()).device)
+    out = np.full((annotations.n_items, int(annotations.answer_counts.max())), -np.inf)
+    for items in batches.sorted_by_length(np.arange(annotations.n_items), _EVALUATION_BATCH):
+        batch = batches.batch(items)
+        log_p = scorer(batch.input_ids, batch.attention_mask, batch.task)
+        out[items, : log_p.shape[1]] = log_p.double().cpu().numpy()
+    return out
+
+
+def _evaluate(
+    scorer: EncoderScorer,
+    channel: Channel,
+    batches: PromptBatches,
+    held_out: NDArray[np.int64],
+    likelihood: LikelihoodName,
+    state: FitState,
+    best: dict[str, Tensor],
+    events: FitEvents,
+) -> None:
+    """Measure the held-out likelihood, and keep the weights in `best` when it is the best so far."""
+    value = mean_log_likelihood(scorer, channel, batches, held_out, likelihood)
+    state.history.append({"step": state.step, "held_out_log_likelihood": value})
+    events.metrics(state.step, {"held_out_log_likelihood": value, **_expertise(channel)})
+    if value > state.best_log_likelihood:
+        state.best_step, state.best_log_likelihood, state.evaluations_without_gain = state.step, value, 0
+        best.update(checkpoint.weights_of(scorer, channel))
+    else:
+        state.evaluations_without_gain += 1
+
+
+def _expertise(channel: Channel) -> dict[str, Any]:
+    """The channel's probability of each annotator, averaged over tasks, for the trajectories on the job's page."""
+    if isinstance(channel, PerfectChannel):
+        return {}
+    return {"probability": torch.sigmoid(channel.logit.detach()).mean(dim=1).tolist()}
+
+
+def _share_done(state: FitState, plan: Plan) -> float:
+    """How much of the run is over, 0 to 1, by steps or by time, whichever ends it first."""
+    return max(state.step / plan.total_steps, state.elapsed_seconds / plan.time_budget_seconds)
+
+
+def _set_learning_rates(optimizer: torch.optim.Optimizer, done: float, plan: Plan) -> None:
+    """Linear warm-up, then cosine to zero; the expertise keeps its own constant rate."""
+    warmup = min(1.0, (done + 1 / plan.total_steps) / plan.warmup_fraction) if plan.warmup_fraction else 1.0
+    factor = warmup * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * (factor if group["scheduled"] else 1.0)
+
+
+def _skip(batches: Iterator[Any], count: int) -> None:
+    for _ in range(count):
+        next(batches)
