@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import settings as hypothesis_settings
 
 from app.access.service import Role, create_key
 from app.artifacts import get_artifacts
@@ -22,6 +23,10 @@ from app.database.session import get_engine, transaction
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.queue import get_celery, get_redis
 from app.settings import get_settings
+
+# The same examples in every run, and no deadline: the first example of a test may import half of torch.
+hypothesis_settings.register_profile("reproducible", deadline=None, derandomize=True, print_blob=True)
+hypothesis_settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session", autouse=True)
