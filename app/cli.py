@@ -29,13 +29,13 @@ application = typer.Typer(
 )
 for module in (demo_command, service_commands, data_commands, job_commands):
     module.register(application)
-application.add_typer(key_commands.keys)
+application.add_typer(key_commands.keys, rich_help_panel="The service")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what goes wrong becomes a message and an exit code."""
     try:
-        application()
+        application(arguments)
     except RequestFailed as error:
         show_refusal(error)
         sys.exit(REFUSED)

@@ -39,8 +39,6 @@ def demo(
         say(f"It is at {service.url} while the demo runs. This link opens its dashboard, once:\n  {service.login_link}")
         job = tour_of_sample(client) if data is None else tour_of_file(client, data)
     folder = escape(str(data_dir))
-    say(
-        f"\n[bold]The end.[/] The service has stopped; everything is kept in {folder}. To look around in the dashboard,"
-    )
+    say(f"\n[bold]The end.[/] The service has stopped; everything is kept in {folder}. For its dashboard,")
     say(f"  realm up --data-dir {folder}    or    make up DATA_DIR={folder}")
     say(f"prints a link that opens it; this job is at /jobs/{job['id']}.")

@@ -25,7 +25,6 @@ keys = typer.Typer(
     name="keys",
     no_args_is_help=True,
     help="Make, list and revoke API keys: through the service when it is up, else in the database itself.",
-    rich_help_panel="The service",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,9 @@ from app.client import RequestFailed
 _OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # by terminals
 _MOST_ERRORS = 20
 
-console = Console(highlight=False)
+_WIDTH_OF_FILES = 160
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
 messages = Console(stderr=True, highlight=False)
 
 

@@ -90,7 +90,7 @@ def _drawn(estimate: Json) -> Text:
 
 def job_table(jobs: Sequence[Json]) -> Table:
     """Jobs, one per line."""
-    table = Table("job", "status", "method", "dataset", "started", "model", box=None, padding=(0, 2, 0, 0))
+    table = _plain_table("job", "status", "method", "dataset", "made", "model")
     for job in jobs:
         percent = f" {job['progress']['percent']:.0f} %" if job["progress"] else ""
         table.add_row(
@@ -106,10 +106,17 @@ def job_table(jobs: Sequence[Json]) -> Table:
 
 def key_table(keys: Sequence[Json]) -> Table:
     """API keys without their secrets."""
-    table = Table("id", "name", "role", "made", "last used", "ends", "revoked", box=None, padding=(0, 2, 0, 0))
+    table = _plain_table("id", "name", "role", "made", "last used", "ends", "revoked")
     for key in keys:
         times = (when(key[name]) for name in ("created_at", "last_used_at", "expires_at", "revoked_at"))
         table.add_row(key["id"], harmless(key["name"], 40), key["role"], *times)
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading in ("id", "job", "model"))
     return table
 
 
