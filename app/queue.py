@@ -50,7 +50,13 @@ def get_celery() -> Celery:
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 2, "socket_keepalive": True},
+        broker_transport_options={
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "max_retries": 1,  # who starts a job does not wait for a broker that is away: the reconciler rings later
+            "interval_start": 0.1,
+        },
         worker_hijack_root_logger=False,
     )
     return celery

@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.settings import get_settings
 
+# A server that does not answer is given up soon: a worker must go on watching its job, and the API must answer.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 15_000, "keepalives_idle": 15, "keepalives_interval": 5}
+
 
 @lru_cache
 def get_engine() -> Engine:
@@ -18,7 +21,7 @@ def get_engine() -> Engine:
     url = get_settings().database_url
     if url is None:
         raise RuntimeError("REALM_DATABASE_URL is not set; `realm up` sets it for its own processes")
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30)
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=_PATIENCE)
 
 
 @contextmanager
