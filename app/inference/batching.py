@@ -20,7 +20,7 @@ import structlog
 from app.errors import Unavailable
 
 if TYPE_CHECKING:  # torch is imported when the first model is loaded, not when the API starts
-    from realm_core.predictor import PredictInput, Prediction, Predictor
+    from realm_core.predictor import EncodedInput, Prediction, Predictor
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,7 @@ class Submission:
     """The inputs of one request. `left` are the positions that no batch took yet, the longest inputs last."""
 
     predictor: Predictor
-    inputs: Sequence[PredictInput]
-    sizes: Sequence[int]
+    inputs: Sequence[EncodedInput]
     future: Future[Answers] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
     started: float = 0.0
@@ -52,7 +51,11 @@ class Submission:
     left: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left = sorted(range(len(self.inputs)), key=self.sizes.__getitem__)
+        self.left = sorted(range(len(self.inputs)), key=self.n_tokens)
+
+    def n_tokens(self, position: int) -> int:
+        """Tokens that the model reads of an input."""
+        return len(self.inputs[position].token_ids)
 
     def answer(self, position: int, prediction: Prediction | Exception) -> None:
         self.predictions[position] = prediction
@@ -79,9 +82,9 @@ class BatchingThread:
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
-    def submit(self, predictor: Predictor, inputs: Sequence[PredictInput], sizes: Sequence[int]) -> Future[Answers]:
-        """Queue the inputs of a request, `sizes` being their tokens. Cancelling the future takes them off the queue."""
-        submission = Submission(predictor, inputs, sizes)
+    def submit(self, predictor: Predictor, inputs: Sequence[EncodedInput]) -> Future[Answers]:
+        """Queue the inputs of a request. Cancelling the future takes them off the queue."""
+        submission = Submission(predictor, inputs)
         if not inputs:
             submission.future.set_result(Answers([], 0.0, 0.0))
             return submission.future
@@ -143,8 +146,8 @@ class BatchingThread:
                 if slot is None:
                     requests.remove(request)
                     continue
-                tokens += slot[0].sizes[slot[1]]
-                if tokens > self._batch_tokens and tokens > slot[0].sizes[slot[1]]:
+                tokens += _size(slot)
+                if tokens > max(self._batch_tokens, _size(slot)):
                     return
                 yield slot
 
@@ -153,19 +156,19 @@ def _shutting_down() -> Unavailable:
     return Unavailable("The service is shutting down; try again.", headers={"Retry-After": "5"})
 
 
+def _size(slot: Slot) -> int:
+    return slot[0].n_tokens(slot[1])
+
+
 def with_similar_length(slots: list[Slot], batch_tokens: int) -> list[Slot]:
     """The batch that the first of `slots` is in, when they are split by length so that little time goes into padding.
 
     From the longest down, a batch is closed when its padding would cost more than another pass through the model.
     """
-
-    def size(slot: Slot) -> int:
-        return slot[0].sizes[slot[1]]
-
     first, batch, padding = slots[0], list[Slot](), 0
-    for slot in sorted(slots, key=size, reverse=True):
-        padding += size(batch[0]) - size(slot) if batch else 0
-        if batch and (padding > TOKENS_PER_PASS or size(batch[0]) * (len(batch) + 1) > batch_tokens):
+    for slot in sorted(slots, key=_size, reverse=True):
+        padding += _size(batch[0]) - _size(slot) if batch else 0
+        if batch and (padding > TOKENS_PER_PASS or _size(batch[0]) * (len(batch) + 1) > batch_tokens):
             if first in batch:
                 return batch
             batch, padding = [], 0
@@ -177,7 +180,7 @@ def _run(batch: list[Slot], batch_tokens: int) -> None:
     """Answer a batch; when it fails, its inputs one by one, so that a bad one fails alone."""
     predictor = batch[0][0].predictor
     try:
-        predictions = predictor.predict([one.inputs[position] for one, position in batch], batch_tokens)
+        predictions = predictor.predict_encoded([one.inputs[position] for one, position in batch], batch_tokens)
     except Exception as error:
         if len(batch) == 1:
             log.exception("a model failed at an input")

@@ -21,7 +21,7 @@ from app.inference.schemas import InputFault, PredictItem
 from app.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from realm_core.predictor import PredictInput, Prediction, Predictor
+    from realm_core.predictor import EncodedInput, Prediction, Predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Inference:
                 detail = f"The model did not answer within {self._timeout_seconds:g} seconds; send fewer inputs."
                 raise DeadlineExceeded(detail) from error
 
-    def drop(self, artifact: str) -> None:
+    def unload(self, artifact: str) -> None:
         """Forget a deleted model."""
         self._models.drop(artifact)
 
@@ -87,15 +87,14 @@ class Inference:
             raise Unprocessable(detail, code="unknown_annotator", param="annotator")
         loaded = time.perf_counter()
         loop = asyncio.get_running_loop()
-        checked = await loop.run_in_executor(self._tokenizing, _check_all, predictor, question)
+        encoded = await loop.run_in_executor(self._tokenizing, _encode_all, predictor, question)
         tokenized = time.perf_counter()
-        good = [one for one in checked if not isinstance(one, InputFault)]
-        batches = self._batches.submit(predictor, [one.input for one in good], [one.n_tokens for one in good])
-        answers = await asyncio.wrap_future(batches)
+        good = [one for one in encoded if not isinstance(one, InputFault)]
+        answers = await asyncio.wrap_future(self._batches.submit(predictor, good))
         predictions = iter(answers.predictions)
         return Answered(
             predictor,
-            [one if isinstance(one, InputFault) else _fault_or(next(predictions)) for one in checked],
+            [one if isinstance(one, InputFault) else _fault_or(next(predictions)) for one in encoded],
             {
                 "load": loaded - started,
                 "tokenize": tokenized - loaded,
@@ -105,31 +104,27 @@ class Inference:
         )
 
 
-@dataclass(frozen=True)
-class _Checked:
-    input: PredictInput
-    n_tokens: int
-
-
-def _check_all(predictor: Predictor, question: Question) -> list[_Checked | InputFault]:
+def _encode_all(predictor: Predictor, question: Question) -> list[EncodedInput | InputFault]:
     return [
-        item if isinstance(item, InputFault) else _check(predictor, item, question.truncate) for item in question.items
+        item if isinstance(item, InputFault) else _encode(predictor, item, question.truncate) for item in question.items
     ]
 
 
-def _check(predictor: Predictor, item: PredictItem, truncate: bool) -> _Checked | InputFault:
+def _encode(predictor: Predictor, item: PredictItem, truncate: bool) -> EncodedInput | InputFault:
     from realm_core.predictor import InvalidInput, PredictInput
 
-    asked = PredictInput(item.prompt, item.task, None if item.options is None else tuple(item.options))
+    options = None if item.options is None else tuple(item.options)
     try:
-        predictor.check(asked)
+        encoded = predictor.encode(PredictInput(item.prompt, item.task, options))
     except InvalidInput as error:
         return InputFault(code="invalid_input", message=str(error))
-    n_tokens, limit = predictor.count_tokens(asked), predictor.max_length
-    if n_tokens > limit and not truncate:
-        message = f"The prompt has {n_tokens} tokens and this model reads {limit}; shorten it, or ask for truncation."
+    if encoded.truncated and not truncate:
+        message = (
+            f"The prompt has {encoded.n_tokens:,} tokens and this model reads {predictor.max_length:,}. Shorten it, "
+            'or let its end be cut with truncation "right".'
+        )
         return InputFault(code="prompt_too_long", message=message)
-    return _Checked(asked, min(n_tokens, limit))
+    return encoded
 
 
 def _fault_or(prediction: Prediction | Exception) -> Prediction | InputFault:
@@ -151,8 +146,8 @@ def close_inference() -> None:
         get_inference.cache_clear()
 
 
-async def _inference() -> Inference:
+async def current_inference() -> Inference:
     return get_inference()
 
 
-InferenceDep = Annotated[Inference, Depends(_inference)]
+InferenceDep = Annotated[Inference, Depends(current_inference)]

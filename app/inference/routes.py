@@ -34,7 +34,7 @@ def get_model(model_id: str, session: SessionDep, principal: PrincipalDep) -> Mo
 @router.delete("/{model_id}")
 def delete_model(model_id: str, session: SessionDep, principal: PrincipalDep, inference: InferenceDep) -> DeletedModel:
     """Delete a model and its files. Its job and report stay. 409 while an unfinished job continues from it."""
-    service.delete_model(session, inference, principal.project_id, model_id)
+    service.delete_model(session, principal.project_id, model_id, inference.unload)
     return DeletedModel(id=model_id, deleted=True)
 
 

@@ -107,7 +107,7 @@ class ModelAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: ModelRow) -> Self:
-        model, job_id, dataset_id, dataset_version = row.tuple()
+        model, job_id, dataset_id, dataset_version = row
         return cls(
             id=model.id,
             created=int(model.created_at.timestamp()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
@@ -14,7 +14,6 @@ from app.database.model_queries import MODEL_ID, ModelRow
 from app.database.tables import FineTunedModel
 from app.dependencies import Page
 from app.errors import Conflict, NotFound
-from app.inference.engine import Inference
 from app.inference.model_cache import ModelUnusable
 
 CHUNK_BYTES = 1024**2
@@ -34,8 +33,8 @@ def list_models(session: Session, project_id: str, page: Page) -> list[ModelRow]
     return model_queries.list_models(session, project_id, after=mark, limit=page.limit, descending=page.descending)
 
 
-def delete_model(session: Session, inference: Inference, project_id: str, model_id: str) -> None:
-    """Delete a model, and its files once that is committed. Its job and report stay. Raises NotFound, Conflict."""
+def delete_model(session: Session, project_id: str, model_id: str, unload: Callable[[str], None]) -> None:
+    """Delete a model, and once that is committed unload it and remove its files. Raises NotFound, Conflict."""
     model = find_model(session, project_id, model_id)[0]
     jobs = model_queries.unfinished_jobs_from(session, project_id, model_id)
     if jobs:
@@ -43,7 +42,7 @@ def delete_model(session: Session, inference: Inference, project_id: str, model_
     model_queries.delete_model(session, model_id)
 
     def delete_files(_: Session) -> None:
-        inference.drop(model.artifact)
+        unload(model.artifact)
         get_artifacts().delete(model.artifact)
 
     event.listen(session, "after_commit", delete_files, once=True)
