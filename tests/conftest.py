@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import settings as hypothesis_settings
 
 from app.access.service import Role, create_key
 from app.artifacts import get_artifacts
@@ -23,16 +23,13 @@ from app.database.migrations import migrate
 from app.database.session import get_engine, transaction
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.queue import get_celery, get_redis
+from app.running_service import running_service
 from app.settings import get_settings
 
 # The same examples in every run, and no deadline: the first example of a test may import half of torch.
-hypothesis_settings.register_profile("reproducible", deadline=None, derandomize=True, print_blob=True)
-hypothesis_settings.load_profile("reproducible")
-
-
-hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
-hypothesis.settings.register_profile("fuzz", max_examples=100_000, deadline=None)  # make fuzz
-hypothesis.settings.load_profile("quick")
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=100_000)  # make fuzz
+hypothesis.settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -125,3 +122,35 @@ def client(project: ProjectKeys) -> Iterator[TestClient]:
     headers = {"Authorization": f"Bearer {project.admin_key}"}
     with TestClient(create_app(), base_url="http://localhost", headers=headers) as client:
         yield client
+
+
+@dataclass(frozen=True)
+class WholeService:
+    """A `realm up` of its own, as users run it."""
+
+    base_url: str
+    api_key: str
+    login_link: str | None
+    data_dir: Path
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeService]:
+    """The whole service in processes of its own, for end-to-end tests; afterwards none of them may be left."""
+    data_dir = tmp_path_factory.mktemp("service") / "data"
+    with running_service(data_dir) as running:
+        yield WholeService(running.url, running.api_key, running.login_link, data_dir)
+    assert processes_of(data_dir) == []
+
+
+def processes_of(data_dir: Path) -> list[psutil.Process]:
+    """The processes that run for a data folder: its name stands in their environment, command line or folder."""
+
+    def belongs(process: psutil.Process) -> bool:
+        try:
+            where = (process.cwd(), *process.cmdline(), process.environ().get("REALM_DATA_DIR", ""))
+            return process.status() != psutil.STATUS_ZOMBIE and any(str(data_dir) in text for text in where)
+        except psutil.Error:
+            return False
+
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and belongs(process)]

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from app.child_process import ChildProcess, ProcessRecord, Program, leashed
 from app.data_folder import DataFolder, StartupError
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.queue import broker_url
+from tests.conftest import processes_of
 
 ROOT = os.geteuid() == 0
 RUN = """
@@ -76,25 +76,14 @@ class Servers:
 def path(tmp_path: Path) -> Iterator[Path]:
     """Where a data folder may be made; afterwards nothing may run for it any more."""
     yield tmp_path / "data"
-    assert running_for(tmp_path) == []
-
-
-def running_for(folder: Path) -> list[str]:
-    """The processes whose command line or current folder names `folder`."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            command = " ".join(process.cmdline())
-            if str(folder) in command or process.cwd().startswith(str(folder)):
-                found.append(command)
-    return found
+    assert processes_of(tmp_path) == []
 
 
 def wait_until_gone(folder: Path, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while running_for(folder) and time.monotonic() < deadline:
+    while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert running_for(folder) == []
+    assert processes_of(folder) == []
 
 
 def test_servers_answer_and_keep_what_they_were_told(path: Path) -> None:
