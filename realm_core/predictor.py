@@ -28,6 +28,19 @@ class PredictInput:
     options: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True)
+class EncodedInput:
+    """An input as numbers: its task and its tokens, cut to max_length. `n_tokens` counts those of the whole prompt."""
+
+    task: int
+    token_ids: list[int]
+    n_tokens: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.n_tokens > len(self.token_ids)
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Probabilities (K,) of the answers, in the task's order. `n_tokens` counts those of the whole prompt."""
@@ -39,7 +52,7 @@ class Prediction:
 
 
 class Predictor:
-    """A fine-tuned model, ready to answer. Not thread-safe."""
+    """A fine-tuned model, ready to answer. One thread may encode while another predicts what was encoded."""
 
     def __init__(self, model: FineTuned) -> None:
         self._model = model
@@ -93,23 +106,26 @@ class Predictor:
         """Tokens of the whole prompt, before it is cut to max_length."""
         return self._model.scorer.count_tokens(item.prompt)
 
-    def predict(self, items: Sequence[PredictInput], batch_tokens: int = 16384) -> list[Prediction]:
-        """One prediction per input, in their order; batches hold like lengths, at most `batch_tokens` with padding.
+    def encode(self, item: PredictInput) -> EncodedInput:
+        """What `predict_encoded` reads of an input; the part that needs no forward pass. Raises InvalidInput."""
+        self.check(item)
+        token_ids = self._model.scorer.tokenize([item.prompt])[0]
+        return EncodedInput(self._task_of(item.task), token_ids, self.count_tokens(item))
 
-        Raises InvalidInput for the first input that `check` refuses.
-        """
-        for item in items:
-            self.check(item)
-        counts = [self.count_tokens(item) for item in items]
-        token_ids = self._model.scorer.tokenize([item.prompt for item in items])
-        tasks = [self._task_of(item.task) for item in items]
+    def predict(self, items: Sequence[PredictInput], batch_tokens: int = 16384) -> list[Prediction]:
+        """One prediction per input, in their order. Raises InvalidInput for the first input that `check` refuses."""
+        return self.predict_encoded([self.encode(item) for item in items], batch_tokens)
+
+    def predict_encoded(self, inputs: Sequence[EncodedInput], batch_tokens: int = 16384) -> list[Prediction]:
+        """Predictions in the inputs' order; batches hold like lengths, at most `batch_tokens` with padding."""
         predictions: dict[int, Prediction] = {}
-        for rows in by_length(tasks, token_ids, batch_tokens):
-            task = tasks[rows[0]]
-            for row, probabilities in zip(rows, self._probabilities([token_ids[r] for r in rows], task), strict=True):
-                truncated = counts[row] > self.max_length
-                predictions[row] = Prediction(self.tasks[task].answers, probabilities, counts[row], truncated)
-        return [predictions[row] for row in range(len(items))]
+        for rows in by_length([one.task for one in inputs], [one.token_ids for one in inputs], batch_tokens):
+            task = inputs[rows[0]].task
+            probabilities = self._probabilities([inputs[row].token_ids for row in rows], task)
+            for row, of_row in zip(rows, probabilities, strict=True):
+                one = inputs[row]
+                predictions[row] = Prediction(self.tasks[task].answers, of_row, one.n_tokens, one.truncated)
+        return [predictions[row] for row in range(len(inputs))]
 
     @torch.inference_mode()
     def _probabilities(self, token_ids: list[list[int]], task: int) -> FloatArray:
