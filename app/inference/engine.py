@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
 
-from app.errors import DeadlineExceeded, TooManyRequests, Unprocessable
+from app.errors import DeadlineExceeded, TooManyRequests
 from app.inference.batching import BatchingThread
 from app.inference.model_cache import ModelCache, load_from_store
 from app.inference.questions import Question
@@ -45,10 +45,7 @@ class Inference:
         self._in_flight = 0
 
     async def answer(self, question: Question) -> Answered:
-        """Cancelling this takes its inputs off the queue.
-
-        Raises TooManyRequests, DeadlineExceeded, ModelUnusable, and Unprocessable for an unknown annotator.
-        """
+        """Cancelling this takes its inputs off the queue. Raises TooManyRequests, DeadlineExceeded, ModelUnusable."""
         with self._admitted(len(question.items)):
             try:
                 async with asyncio.timeout(self._timeout_seconds):
@@ -82,9 +79,6 @@ class Inference:
         started = time.perf_counter()
         loading = asyncio.wrap_future(self._models.get(question.artifact, question.n_bytes))
         predictor = await asyncio.shield(loading)  # others wait for it too
-        if question.annotator is not None and question.annotator not in predictor.annotators:
-            detail = f"This model knows no annotator {question.annotator!r}."
-            raise Unprocessable(detail, code="unknown_annotator", param="annotator")
         loaded = time.perf_counter()
         loop = asyncio.get_running_loop()
         encoded = await loop.run_in_executor(self._tokenizing, _encode_all, predictor, question)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,10 @@ from app.errors import RealmError, TooManyRequests, Unprocessable
 from app.inference.engine import Answered, Inference
 from app.inference.questions import Question, look_up, read_question, read_windows
 from app.inference.schemas import InputFault, PredictItem, PredictOptions
+
+if TYPE_CHECKING:
+    from realm_core.annotations import FloatArray
+    from realm_core.predictor import Prediction, Predictor
 
 WINDOWS_IN_WORK = 2  # the model is busy with one while the other is read and tokenized
 FULL_QUEUE_SECONDS = 0.1  # between two tries of a window for which there was no room
@@ -52,10 +56,19 @@ def _shape_one(answered: Answered, question: Question, position: int) -> Answer:
         return _fault(prediction)
     scores = prediction.probabilities
     if question.annotator is not None and isinstance(item, PredictItem):
-        scores = answered.predictor.as_annotator(prediction, question.annotator, item.task)
+        scores = _as_annotator(answered.predictor, prediction, question.annotator, item.task)
     best = np.argsort(-scores, kind="stable")[: question.top_k]
     note = {"truncated": True} if prediction.truncated else {}
     return [{"label": prediction.answers[k], "score": float(scores[k]), **note} for k in best]
+
+
+def _as_annotator(predictor: Predictor, prediction: Prediction, annotator: str, task: str | None) -> FloatArray:
+    from realm_core.predictor import InvalidInput
+
+    try:
+        return predictor.as_annotator(prediction, annotator, task)
+    except InvalidInput as error:
+        raise Unprocessable(str(error), code="unknown_annotator", param="annotator") from error
 
 
 def _fault(fault: InputFault) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class StandIn:
         ]
 
     def as_annotator(self, prediction: Prediction, annotator: str, task: str | None) -> FloatArray:
+        if annotator not in self.annotators:
+            raise InvalidInput(f"This model knows no annotator {annotator!r}.")
         return prediction.probabilities if annotator == "ada" else prediction.probabilities[::-1]
 
 

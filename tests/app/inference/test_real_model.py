@@ -1,0 +1,139 @@
+"""The serving path with a model out of our own checkpoint: a small random BERT with MiniLM's tokenizer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from app.artifacts import get_artifacts
+from app.inference.engine import close_inference
+from app.settings import get_settings
+from realm_core.annotations import Task
+from realm_core.base_models import locate
+from realm_core.channels import OneCoinChannel, PerfectChannel
+from realm_core.checkpoint import FineTuned, save_model
+from realm_core.predictor import PredictInput, Prediction, Predictor
+from realm_core.scorers.encoder import EncoderScorer
+from tests.app.inference.conftest import MadeModel
+from tests.conftest import ProjectKeys
+
+TASKS = (Task("mood", ("negative", "neutral", "positive")), Task("topic", ("sports", "arts")))
+WORDS = ("parcel", "where", "the", "late", "is", "who", "wrote", "a", "book", "of", "green", "trees", "quickly", "home")
+MAX_LENGTH = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(locate("minilm"))
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    scorer = EncoderScorer(BertModel(config, add_pooling_layer=False), tokenizer, MAX_LENGTH).eval()
+    scorer.start_answers(TASKS)
+    channel = OneCoinChannel(torch.tensor([[0.9, 0.9], [0.1, 0.2]]), torch.ones(2, 2))
+    model = FineTuned(scorer, channel, TASKS, ("ada", "bob"))
+    return save_model(tmp_path_factory.mktemp("model") / "bert", model, {})
+
+
+@pytest.fixture
+def model(
+    client: TestClient, project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel]
+) -> Iterator[MadeModel]:
+    yield make_model(project, folder)
+    close_inference()
+
+
+def score_by_label(answer: list[dict[str, Any]]) -> dict[str, float]:
+    return {label["label"]: label["score"] for label in answer}
+
+
+def expected(prediction: Prediction) -> dict[str, float]:
+    return dict(zip(prediction.answers, map(float, prediction.probabilities), strict=True))
+
+
+def text(source: random.Random) -> str:
+    return " ".join(source.choices(WORDS, k=source.choice((1, 3, 8, 20, 50))))
+
+
+def test_a_hundred_clients_get_what_each_would_get_alone(client: TestClient, model: MadeModel, folder: Path) -> None:
+    source = random.Random(0)
+    requests = [
+        [{"prompt": text(source), "task": source.choice(TASKS).name} for _ in range(source.randint(1, 4))]
+        for _ in range(150)
+    ]
+
+    def ask(inputs: list[dict[str, str]]) -> list[dict[str, float]]:
+        answer = client.post(f"/v1/models/{model.id}/predict", json={"inputs": inputs})
+        assert answer.status_code == 200, answer.text
+        return [score_by_label(one) for one in answer.json()]
+
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(ask, requests))
+    alone = Predictor.load(folder, threads=1)
+    for inputs, answer in zip(requests, answers, strict=True):
+        for one, scores in zip(inputs, answer, strict=True):
+            (prediction,) = alone.predict([PredictInput(one["prompt"], one["task"])])
+            assert scores == pytest.approx(expected(prediction), abs=1e-5)
+
+
+def test_hostile_texts_do_not_break_the_model(client: TestClient, model: MadeModel) -> None:
+    texts = ["a\0b", "\u202e", "😀" * 30, "x" * 99_999, "word " * 20_000, "\x00", "[CLS] [SEP] [MASK]", "é́"]
+    inputs = [{"prompt": one, "task": "mood"} for one in texts]
+    body = {"inputs": inputs, "parameters": {"truncation": "right"}}
+    answers = client.post(f"/v1/models/{model.id}/predict", json=body).json()
+    assert all(sum(score_by_label(one).values()) == pytest.approx(1) for one in answers)
+    assert [one[0].get("truncated", False) for one in answers] == [one == "word " * 20_000 for one in texts]
+    refused = client.post(f"/v1/models/{model.id}/predict", json={"inputs": inputs}).json()
+    assert [one["error"]["code"] for one in refused if "error" in one] == ["prompt_too_long"]
+
+
+def test_what_the_model_says_about_an_input_or_an_annotator(client: TestClient, model: MadeModel) -> None:
+    def ask(**body: Any) -> Any:
+        return client.post(f"/v1/models/{model.id}/predict", json=body).json()
+
+    assert ask(inputs="hello")["code"] == "invalid_input"
+    assert "task" in ask(inputs="hello")["detail"]
+    truth = score_by_label(ask(inputs={"prompt": "hello", "task": "topic"}))
+    bob = score_by_label(ask(inputs={"prompt": "hello", "task": "topic"}, annotator="bob"))
+    assert bob["sports"] == pytest.approx(0.2 * truth["sports"] + 0.8 * truth["arts"], abs=1e-5)
+    assert ask(inputs={"prompt": "hello", "task": "topic"}, annotator="eve")["code"] == "unknown_annotator"
+
+
+def test_a_model_without_annotators_says_so(
+    client: TestClient, project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel], tmp_path: Path
+) -> None:
+    loaded = Predictor.load(folder)._model
+    supervised = save_model(
+        tmp_path / "supervised", FineTuned(loaded.scorer, PerfectChannel(), loaded.tasks, ("ada",)), {}
+    )
+    model = make_model(project, supervised)
+    body = {"inputs": {"prompt": "hello", "task": "topic"}, "annotator": "ada"}
+    answer = client.post(f"/v1/models/{model.id}/predict", json=body)
+    close_inference()
+    assert (answer.status_code, answer.json()["detail"]) == (422, "This model was fine-tuned without annotators.")
+
+
+def test_files_that_changed_in_the_store_are_not_served(client: TestClient, model: MadeModel) -> None:
+    path = get_settings().data_dir / "artifacts" / model.artifact / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    answer = client.post(f"/v1/models/{model.id}/predict", json={"inputs": "hello"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "model_unusable")
+
+
+def test_no_copy_of_a_model_stays_on_disk(client: TestClient, model: MadeModel) -> None:
+    body = {"inputs": {"prompt": "hello", "task": "topic"}}
+    assert client.post(f"/v1/models/{model.id}/predict", json=body).status_code == 200
+    assert list((get_settings().data_dir / "cache" / "models").iterdir()) == []
+    assert client.delete(f"/v1/models/{model.id}").status_code == 200
+    assert get_artifacts().manifest(model.artifact) is None
