@@ -1,28 +1,36 @@
-"""The application behind a real socket, for tests of those who talk to it from outside."""
+"""`realm api` as a process of its own, for tests of those who talk to it from outside."""
 
 from __future__ import annotations
 
+import os
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
-import uvicorn
 
 
 @pytest.fixture(scope="session")
-def live_url(services: object) -> Iterator[str]:
-    """Where the application listens. There is no worker: jobs stay queued."""
-    from app.main import create_app
+def live_url(services: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where it listens. There is no worker: jobs stay queued."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url, log = f"http://127.0.0.1:{port}", Path(tmp_path_factory.mktemp("api") / "log")
+    command = [sys.executable, "-m", "app.cli", "api", "--port", str(port)]
+    with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said, env=dict(os.environ)) as process:
+        while not _answers(url):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        yield url
+        process.terminate()
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(create_app(), log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez").is_success
+    except httpx.TransportError:
+        return False
