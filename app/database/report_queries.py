@@ -111,7 +111,7 @@ def _item_chunks(job_key: int, items: ItemRows) -> Iterator[str]:
             {
                 "job_key": np.full(len(label), job_key, dtype=np.int32),
                 "item": np.arange(start, start + len(label), dtype=np.int32),
-                "label": label,
+                "label": label.astype(np.int16),
                 "probability": items.probability[part].astype(np.float32),
                 "model_probability": None
                 if items.model_probability is None

@@ -1,0 +1,66 @@
+"""How pages write numbers, times and votes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from app.reports.schemas import Vote
+
+NO_VALUE = "–"
+
+
+def percent(fraction: float | None, digits: int = 0) -> str:
+    return NO_VALUE if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def percent_range(low: float | None, high: float | None) -> str:
+    """An interval: 86–94 %."""
+    return "" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f} %"
+
+
+def signed(value: float | None) -> str:
+    """A figure that may be below 0, with a real minus sign."""
+    return NO_VALUE if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def count(number: int | None) -> str:
+    return NO_VALUE if number is None else f"{number:,}"
+
+
+def moment(unix: int | None) -> str | Markup:
+    """A time in UTC, which page.js turns into the reader's own zone."""
+    if unix is None:
+        return NO_VALUE
+    at = datetime.fromtimestamp(unix, UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(at.isoformat(), at.strftime("%Y-%m-%d %H:%M"))
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in its two largest units: 3 min 20 s."""
+    if seconds is None:
+        return NO_VALUE
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def vote_counts(votes: Sequence[Vote]) -> list[tuple[str, int]]:
+    """Labels with how many gave them, the most frequent first."""
+    return Counter(vote.label for vote in votes).most_common()
+
+
+FILTERS = {
+    "percent": percent,
+    "percent_range": percent_range,
+    "signed": signed,
+    "count": count,
+    "moment": moment,
+    "duration": duration,
+    "vote_counts": vote_counts,
+}

@@ -1,0 +1,135 @@
+"""What the page of a job shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy.orm import Session
+
+from app.access.service import Principal
+from app.dashboard.flags import tone
+from app.database.tables import Job
+from app.datasets import service as datasets
+from app.dependencies import Page
+from app.fine_tuning import answers
+from app.fine_tuning import service as fine_tuning
+from app.fine_tuning.schemas import JobAnswer
+from app.reports import service as reports
+from app.reports.schemas import AnnotatorQuery, AnnotatorRow, ItemQuery, ItemRow
+from app.reports.service import FinishedJob
+
+ROWS_PER_PAGE = 50
+MARKS_IN_PLOT = 200
+ITEMS_SHOWN = 10
+EVENTS_SHOWN = 100
+PHASES = {
+    "reading": "Reading the prompts",
+    "training": "Training",
+    "cross_fitting": "Judging labels with models that did not see them",
+    "reporting": "Working out the report",
+    "saving": "Saving the model",
+}
+
+
+def job_values(session: Session, principal: Principal, job_id: str, query: AnnotatorQuery) -> dict[str, Any]:
+    """Everything that the template reads."""
+    job = fine_tuning.get_job(session, principal.project_id, job_id)
+    answer = answers.job_answer(session, job)
+    method = answer.method[answer.method["type"]]
+    values = {
+        "job": answer,
+        "dataset_name": _dataset_name(session, principal, answer),
+        "may_change": principal.role != "viewer" and principal.csrf_token is not None,
+        "phases": PHASES,
+        "no_worker": answers.NO_WORKER,
+        "now": int(time.time()),
+        "state": [answer.status, answer.cancel_requested_at is not None, answer.waiting_for, answer.queue_position],
+        "settings": method["resolved"],
+        "events": _events(session, job),
+        "measured": _measured(session, principal, job_id),
+        "finished": answer.status == "succeeded",
+    }
+    if answer.status != "succeeded":
+        return values
+    return values | _report_values(session, reports.finished_job(session, job), query)
+
+
+def _dataset_name(session: Session, principal: Principal, job: JobAnswer) -> str | None:
+    """The name of the job's dataset, or None when it was deleted."""
+    if job.dataset.id is None:
+        return None
+    return datasets.get_dataset(session, principal.project_id, job.dataset.id).name
+
+
+def _events(session: Session, job: Job) -> list[Any]:
+    """The newest events that are for reading."""
+    page = Page(after=None, limit=EVENTS_SHOWN, order="desc")
+    events = fine_tuning.list_events(session, job, page)[:EVENTS_SHOWN]
+    return [answers.event_answer(job.id, event) for event in events if event.type == "message"]
+
+
+def _measured(session: Session, principal: Principal, job_id: str) -> dict[str, Any]:
+    """What was measured while training: {name: {step, value}}."""
+    events = fine_tuning.list_metrics(session, principal.project_id, job_id)
+    metrics: dict[str, Any] = answers.metrics_answer(events).model_dump()["metrics"]
+    return metrics
+
+
+def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> dict[str, Any]:
+    rows = reports.list_annotators(session, finished, query)
+    overview = reports.get_agreement(session, finished)
+    return {
+        "overview": overview,
+        "in_sample": any(row.accuracy.method == "in_sample" for row in rows.data),
+        "tasks": [task.name for task in finished.tasks],
+        "query": query,
+        "link": _linker(finished.job.id, query),
+        "annotators": rows,
+        "plot": _plot(session, finished, query),
+        "items": _items(session, finished),
+    }
+
+
+def _linker(job_id: str, query: AnnotatorQuery) -> Callable[..., str]:
+    """A function that gives the address of this page with a part of its query changed; a new order starts anew."""
+
+    def link(**changes: str | None) -> str:
+        values = query.model_dump(exclude={"limit", "after"}) | changes
+        return f"/jobs/{job_id}?" + urlencode({name: value for name, value in values.items() if value is not None})
+
+    return link
+
+
+def _plot(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> dict[str, Any]:
+    """The annotators whom the default order puts first, from the least accurate to the most."""
+    wanted = AnnotatorQuery(name=query.name, task=query.task, limit=MARKS_IN_PLOT)
+    first = reports.list_annotators(session, finished, wanted)
+    known = [row for row in first.data if row.accuracy.value is not None]
+    return {
+        "rows": [_mark(row) for row in sorted(known, key=lambda row: row.accuracy.value or 0.0)],
+        "more": first.has_more,
+        "chance": finished.chance(query.task),
+    }
+
+
+def _mark(row: AnnotatorRow) -> dict[str, Any]:
+    accuracy = row.accuracy
+    return {
+        "name": row.annotator,
+        "n": row.n,
+        "value": accuracy.value,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "tone": tone(row),
+        "reasons": row.reasons,
+    }
+
+
+def _items(session: Session, finished: FinishedJob) -> list[ItemRow] | None:
+    """What to label again first, or None when the prompts are gone."""
+    if finished.dataset_key is None:
+        return None
+    return reports.list_items(session, finished, ItemQuery(limit=ITEMS_SHOWN)).data
