@@ -8,7 +8,7 @@ from worker.celery_app import WORKER_ID, celery_app
 def main() -> None:
     """Run until SIGTERM or SIGINT, on which running jobs are handed back."""
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    celery_app.worker_main(["worker", "--pool", "prefork", "--hostname", f"{WORKER_ID}@realm", *quiet])
+    celery_app.worker_main(["--quiet", "worker", "--pool", "prefork", "--hostname", f"{WORKER_ID}@realm", *quiet])
 
 
 if __name__ == "__main__":
