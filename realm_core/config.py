@@ -95,9 +95,10 @@ class Plan:
 Reasons = dict[str, dict[str, Any]]  # hyperparameter -> {"value": what "auto" became, "why": a sentence}
 
 
-def resolve(asked: Hyperparameters, *, n_prompts: int, n_tasks: int, on_gpu: bool) -> tuple[Plan, Reasons]:
+def resolve(config: TrainingConfig, *, n_prompts: int, n_tasks: int, on_gpu: bool) -> tuple[Plan, Reasons]:
     """Turn every "auto" into a value, and say why. n_prompts counts the prompts that are trained on."""
     reasons: Reasons = {}
+    asked = config.hyperparameters
 
     def value_of(name: str, auto: Any, why: str) -> Any:
         given = getattr(asked, name)
@@ -113,9 +114,13 @@ def resolve(asked: Hyperparameters, *, n_prompts: int, n_tasks: int, on_gpu: boo
     steps_per_epoch = max(1, -(-n_prompts // (batch_size * asked.accumulation_steps)))
     n_epochs = value_of("n_epochs", 3.0, "more passes memorise the annotators' errors")
     total_steps = value_of("max_steps", max(1, round(n_epochs * steps_per_epoch)), f"{n_epochs:g} epochs")
+    likelihood = value_of("likelihood", "marginal" if paper else "joint", preset)
+    if config.method == "supervised":  # labels that are all the truth contradict each other under one joint truth
+        likelihood = "marginal"
+        reasons["likelihood"] = {"value": likelihood, "why": "supervised training takes each label by itself"}
     plan = Plan(
         channel=channel,
-        likelihood=value_of("likelihood", "marginal" if paper else "joint", preset),
+        likelihood=likelihood,
         expertise_update=value_of("expertise_update", "gradient" if paper else "em", preset),
         learning_rate=value_of("learning_rate", 1e-4, "keeps what the pretrained model knows"),
         answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),

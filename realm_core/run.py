@@ -95,7 +95,7 @@ def _fine_tune(
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan, reasons = resolve(
-        config.hyperparameters,
+        config,
         n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
         n_tasks=len(annotations.tasks),
         on_gpu=device.type == "cuda",

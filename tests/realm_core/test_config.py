@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from realm_core.config import Hyperparameters, resolve
+from realm_core.config import Hyperparameters, TrainingConfig, resolve
 
 
 def test_auto_is_resolved_with_a_reason_and_what_was_given_is_kept() -> None:
     asked = Hyperparameters(batch_size=16, learning_rate=5e-5)
-    plan, reasons = resolve(asked, n_prompts=1000, n_tasks=1, on_gpu=False)
+    plan, reasons = resolve(TrainingConfig(hyperparameters=asked), n_prompts=1000, n_tasks=1, on_gpu=False)
     assert (plan.batch_size, plan.learning_rate) == (16, 5e-5)
     assert plan.total_steps == 3 * 63
     assert reasons["max_steps"] == {"value": 189, "why": "3 epochs"}
@@ -18,15 +18,27 @@ def test_auto_is_resolved_with_a_reason_and_what_was_given_is_kept() -> None:
 
 
 def test_the_paper_s_preset() -> None:
-    one_task, _ = resolve(Hyperparameters(preset="paper"), n_prompts=10, n_tasks=1, on_gpu=False)
-    three_tasks, _ = resolve(Hyperparameters(preset="paper"), n_prompts=10, n_tasks=3, on_gpu=False)
+    one_task, _ = resolve(
+        TrainingConfig(hyperparameters=Hyperparameters(preset="paper")), n_prompts=10, n_tasks=1, on_gpu=False
+    )
+    three_tasks, _ = resolve(
+        TrainingConfig(hyperparameters=Hyperparameters(preset="paper")), n_prompts=10, n_tasks=3, on_gpu=False
+    )
     assert (one_task.channel, one_task.likelihood, one_task.expertise_update) == ("scalar", "marginal", "gradient")
     assert three_tasks.channel == "per_task"
 
 
+def test_supervised_training_takes_each_label_by_itself() -> None:
+    config = TrainingConfig(method="supervised", hyperparameters=Hyperparameters(likelihood="joint"))
+    plan, reasons = resolve(config, n_prompts=10, n_tasks=1, on_gpu=False)
+    assert plan.likelihood == reasons["likelihood"]["value"] == "marginal"
+
+
 @pytest.mark.parametrize(("steps", "rate"), [(50, 0.1), (1000, 0.02), (100_000, 0.01)])
 def test_the_expertise_can_cross_its_scale_within_the_run(steps: int, rate: float) -> None:
-    plan, _ = resolve(Hyperparameters(max_steps=steps), n_prompts=10, n_tasks=1, on_gpu=False)
+    plan, _ = resolve(
+        TrainingConfig(hyperparameters=Hyperparameters(max_steps=steps)), n_prompts=10, n_tasks=1, on_gpu=False
+    )
     assert plan.expertise_learning_rate == pytest.approx(rate)
 
 

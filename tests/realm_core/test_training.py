@@ -14,7 +14,7 @@ from realm_core import checkpoint
 from realm_core.annotations import Annotations
 from realm_core.batching import PromptBatches
 from realm_core.channels import Channel, OneCoinChannel, PerfectChannel, ScalarChannel
-from realm_core.config import Hyperparameters, Plan, resolve
+from realm_core.config import Hyperparameters, Plan, TrainingConfig, resolve
 from realm_core.run import NotIdentifiable, refuse_mirrored
 from realm_core.scorers.encoder import EncoderScorer
 from realm_core.training import Diverged, FitEvents, FitState, fit, make_optimizer, predict_log_p, train_step
@@ -23,7 +23,12 @@ from tests.realm_core.tiny_models import make_crowd
 
 def make_plan(annotations: Annotations, **asked: Any) -> Plan:
     values: dict[str, Any] = {"learning_rate": 3e-3, "answer_learning_rate": 3e-2, "n_epochs": 8, **asked}
-    return resolve(Hyperparameters(**values), n_prompts=annotations.n_items, n_tasks=1, on_gpu=False)[0]
+    return resolve(
+        TrainingConfig(hyperparameters=Hyperparameters(**values)),
+        n_prompts=annotations.n_items,
+        n_tasks=1,
+        on_gpu=False,
+    )[0]
 
 
 def make_scorer(base: Path, annotations: Annotations) -> EncoderScorer:
