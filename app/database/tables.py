@@ -109,6 +109,7 @@ class DatasetVersion(Base):
     # What the upload that made this version held: rows, identical and conflicting repeats, ignored, rejected.
     counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     warnings: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    statistics: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # of all its rows; null until somebody asks
     created_at: Mapped[datetime] = _created_at()
 
 

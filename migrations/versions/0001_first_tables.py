@@ -135,6 +135,7 @@ def upgrade() -> None:
         sa.Column("n_annotators", sa.Integer(), nullable=False),
         sa.Column("counts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("warnings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("statistics", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_key"], ["datasets.key"], name=op.f("fk_dataset_versions_dataset_key"), ondelete="CASCADE"

@@ -30,6 +30,11 @@ def as_keys(digests: Iterable[bytes]) -> KeyArray:
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
+def _hexadecimal(keys: KeyArray) -> list[str]:
+    digits = keys.tobytes().hex()
+    return [digits[start : start + 2 * KEY_BYTES] for start in range(0, len(digits), 2 * KEY_BYTES)]
+
+
 class KeyTable:
     """Numbers by key in 20 bytes each: sorted runs, of which neighbours are merged while they are alike in size."""
 
@@ -126,7 +131,9 @@ class ItemBook:
         numbers[new] = np.arange(self.n_items, self.n_items + int(new.sum()), dtype=np.int32)
         self._table.add(keys[new], numbers[new])
         texts = _complete(frame, ("prompt", "options")).hash_rows(_SEED).to_numpy()
-        new_items = frame[at[new]].with_columns(pl.Series("item", numbers[new]))
+        new_items = frame[at[new]].with_columns(
+            pl.Series("item", numbers[new]), pl.Series("key", _hexadecimal(keys[new]), pl.String)
+        )
         self._add(new_items, keys[new], texts[at[new]])
         numbered = identity.join(
             distinct.with_columns(pl.Series("item", numbers)),

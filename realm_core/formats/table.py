@@ -186,10 +186,19 @@ def sha256_of(table: AnnotationTable, item_keys: KeyArray, item_contents: KeyArr
     answers = sorted([task.name, task.declared, list(task.answers.items())] for task in table.tasks)
     names = [table.annotators[number] for number in by_name]
     found = hashlib.sha256(json.dumps([answers, names], ensure_ascii=False).encode())
-    of_items: list[NDArray[Any] | None] = [item_keys, item_contents, table.gold]
-    of_labels = [item, annotator, table.label, table.created_at, table.duration_ms, table.cost]
-    for values, by in [*((values, by_key) for values in of_items), *((values, order) for values in of_labels)]:
-        _update(found, values, by)
+    of_labels: list[NDArray[Any] | None] = [
+        item,
+        annotator,
+        table.label,
+        table.created_at,
+        table.duration_ms,
+        table.cost,
+    ]
+    _update(found, item_keys, by_key)
+    _update(found, item_contents, by_key)
+    _update(found, table.gold, by_key)
+    for values in of_labels:
+        _update(found, values, order)
     return found.hexdigest()
 
 

@@ -1,0 +1,144 @@
+"""Annotations of a dataset version: into arrays for training, and out as rows.
+
+Reading goes to the dataset's own tables, not to the partitioned parents: see partition_queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import any_, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, INTEGER, TEXT
+from sqlalchemy.orm import Session
+
+from app.database import dataset_queries
+from app.database.partition_queries import psycopg_connection
+from app.database.tables import Annotator, Item
+from realm_core.annotations import UNKNOWN, Annotations, FloatArray, IntArray, Task
+
+_LIVE = "added_in <= {version} AND (superseded_in IS NULL OR superseded_in > {version})"
+_COPY_HEADER_BYTES = 19
+_COPY_END_BYTES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedAnnotations:
+    """The annotations of a dataset version, and which row of `annotators` each annotator is. (R,)"""
+
+    annotations: Annotations
+    annotator_ids: IntArray
+
+
+def annotator_ids(session: Session, project_id: str, names: Sequence[str]) -> IntArray:
+    """The keys of a project's annotators by name, made for those that are new. (R,)"""
+    given = {"project_id": project_id, "names": list(names)}
+    session.execute(
+        text(
+            "INSERT INTO annotators (project_id, name) SELECT :project_id, name FROM unnest(:names) AS given (name) "
+            "WHERE NOT EXISTS (SELECT FROM annotators a WHERE a.project_id = :project_id AND a.name = given.name) "
+            "ORDER BY name ON CONFLICT DO NOTHING"  # in one order, so that two uploads never wait for each other
+        ).bindparams(bindparam("names", type_=ARRAY(TEXT))),
+        given,
+    )
+    found = select(Annotator.name, Annotator.id).where(
+        Annotator.project_id == project_id, Annotator.name == any_(bindparam("names", type_=ARRAY(TEXT)))
+    )
+    ids = dict(session.execute(found, given).tuples().all())
+    return np.array([ids[name] for name in names], np.int32)
+
+
+def load_annotations(session: Session, dataset_key: int, version: int) -> LoadedAnnotations:
+    """All of a dataset version. Items are numbered as in `items`, annotators in the order of their keys."""
+    tasks = load_tasks(session, dataset_key, version)
+    labels = load_labels(session, dataset_key, version)
+    ids, annotator = np.unique(labels.annotator, return_inverse=True)
+    names = annotator_names(session, ids.tolist())
+    items = _load_items(session, dataset_key, version)
+    annotations = Annotations(
+        tasks=tasks,
+        annotators=tuple(names[id_] for id_ in ids.tolist()),
+        item_ids=tuple(f"item_{item.item}" if item.item_id is None else item.item_id for item in items),
+        item_task=np.array([item.task for item in items], np.int32),
+        item=labels.item,
+        annotator=annotator.astype(np.int32),
+        label=labels.label,
+        prompts=_all_or_none([item.prompt for item in items]),
+        options=_options(items),
+        created_at=labels.created_at,
+        gold=_gold(items),
+    )
+    return LoadedAnnotations(annotations, ids.astype(np.int32))
+
+
+def annotator_names(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    found = select(Annotator.id, Annotator.name).where(Annotator.id == any_(bindparam("ids", type_=ARRAY(INTEGER))))
+    return dict(session.execute(found, {"ids": list(ids)}).tuples().all())
+
+
+def load_tasks(session: Session, dataset_key: int, version: int) -> tuple[Task, ...]:
+    """The tasks of a version with the answers that they had then."""
+    return tuple(
+        Task(task.name, tuple(one["name"] for one in answers), tuple(one["description"] for one in answers))
+        for task in dataset_queries.list_tasks(session, dataset_key, version)
+        for answers in [[one for one in task.answers if one["added_in"] <= version]]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The live labels of a version, by (item, annotator); `annotator` is the key of `annotators`. (L,)"""
+
+    item: IntArray
+    annotator: IntArray
+    label: IntArray
+    created_at: FloatArray | None
+
+
+def load_labels(session: Session, dataset_key: int, version: int) -> Labels:
+    """The labels of a dataset version as arrays, without any text."""
+    query = (
+        "SELECT item, annotator, label, coalesce(date_part('epoch', created_at), 'NaN') "
+        f"FROM annotations_{int(dataset_key)} WHERE {_LIVE.format(version=int(version))}"
+    )
+    with (
+        psycopg_connection(session).cursor() as cursor,
+        cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy,
+    ):
+        data = b"".join(copy)
+    layout = [("n", ">i2"), ("a", ">i4"), ("item", ">i4"), ("b", ">i4"), ("annotator", ">i4")]
+    layout += [("c", ">i4"), ("label", ">i2"), ("d", ">i4"), ("created_at", ">f8")]
+    rows = np.frombuffer(data[_COPY_HEADER_BYTES:-_COPY_END_BYTES], layout)
+    rows = rows[np.lexsort((rows["annotator"], rows["item"]))]
+    created_at = rows["created_at"].astype(np.float64)
+    return Labels(
+        rows["item"].astype(np.int32),
+        rows["annotator"].astype(np.int32),
+        rows["label"].astype(np.int32),
+        None if np.isnan(created_at).all() else created_at,
+    )
+
+
+def _load_items(session: Session, dataset_key: int, version: int) -> Sequence[Any]:
+    table = f"items_{int(dataset_key)}"
+    query = f"SELECT item, task, item_id, prompt, options, gold FROM {table} WHERE added_in <= :version ORDER BY item"
+    return session.execute(text(query).columns(options=Item.options.type), {"version": version}).all()
+
+
+def _all_or_none(texts: list[str | None]) -> tuple[str, ...] | None:
+    there = tuple(text for text in texts if text is not None)
+    return there if len(there) == len(texts) else None
+
+
+def _options(items: Sequence[Any]) -> tuple[tuple[str, ...] | None, ...] | None:
+    if all(item.options is None for item in items):
+        return None
+    return tuple(None if item.options is None else tuple(item.options) for item in items)
+
+
+def _gold(items: Sequence[Any]) -> NDArray[np.int32] | None:
+    gold = np.array([UNKNOWN if item.gold is None else item.gold for item in items], np.int32)
+    return None if (gold == UNKNOWN).all() else gold

@@ -1,0 +1,159 @@
+"""Items and annotations of one dataset, in by COPY: the tables they lie in.
+
+A dataset's rows are loaded into tables that nothing else knows yet, which get their constraints when they are full and
+only then become partitions: checking each row against a live index would cost three times the whole load. Nothing here
+touches the partitioned parents before `attach`, so that deleting one dataset, which needs the parents for itself, does
+not wait for the upload of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import polars as pl
+import psycopg
+from numpy.typing import NDArray
+from sqlalchemy import Dialect, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from app.database.base import Base
+from realm_core.annotations import UNKNOWN
+from realm_core.formats.table import AnnotationTable
+
+ITEM_COLUMNS = ("dataset_key", "item", "task", "key", "item_id", "prompt", "options", "added_in")
+_CONSTRAINTS = {
+    "items": ("PRIMARY KEY (dataset_key, item)", "UNIQUE (dataset_key, key)"),
+    "annotations": ("PRIMARY KEY (dataset_key, item, annotator, added_in)",),
+}
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+_ROWS_PER_WRITE = 100_000
+_POSTGRES_EPOCH = 946_684_800  # 2000-01-01 in unix seconds
+_BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_BINARY_END = b"\xff\xff"
+
+
+def psycopg_connection(session: Session) -> psycopg.Connection[Any]:
+    """The driver's connection, in the session's transaction."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection
+
+
+def create(session: Session, dataset_key: int) -> None:
+    """Make the two tables of a dataset, without constraints."""
+    for parent in _CONSTRAINTS:
+        columns = ", ".join(
+            f"{column.name} {column.type.compile(_DIALECT)}{'' if column.nullable else ' NOT NULL'}"
+            for column in Base.metadata.tables[parent].columns
+        )
+        check = f"CONSTRAINT own CHECK (dataset_key = {dataset_key})"  # spares ATTACH a look at every row
+        session.execute(text(f"CREATE TABLE {parent}_{dataset_key} ({columns}, {check})"))
+
+
+def attach(session: Session, dataset_key: int) -> None:
+    """Build the constraints of a dataset's two tables and make them partitions."""
+    for parent, constraints in _CONSTRAINTS.items():
+        name = f"{parent}_{dataset_key}"
+        session.execute(text(f"ALTER TABLE {name} {', '.join(f'ADD {one}' for one in constraints)}"))
+        session.execute(text(f"ANALYZE {name}"))
+    for parent in _CONSTRAINTS:
+        name = f"{parent}_{dataset_key}"
+        session.execute(text(f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES IN ({dataset_key})"))
+        session.execute(text(f"ALTER TABLE {name} DROP CONSTRAINT own"))
+
+
+@contextmanager
+def copying_items(
+    session: Session, table: str, *, dataset_key: int, version: int
+) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """A function that writes new items, as a reader gives them, into `table`; nothing else may run meanwhile."""
+    with (
+        psycopg_connection(session).cursor() as cursor,
+        cursor.copy(f"COPY {table} ({', '.join(ITEM_COLUMNS)}) FROM STDIN") as copy,
+    ):
+        yield lambda items: copy.write(_text_rows(items, dataset_key, version))
+
+
+def _text_rows(items: pl.DataFrame, dataset_key: int, version: int) -> bytes:
+    """Items in the text format of COPY."""
+    values = {
+        "dataset_key": pl.lit(str(dataset_key)),
+        "item": pl.col("item").cast(pl.String),
+        "task": pl.col("task_number").cast(pl.String),
+        "key": pl.col("key"),
+        "added_in": pl.lit(str(version)),
+    }
+    for name in ("item_id", "prompt", "options"):
+        values[name] = _escaped(name) if name in items.columns else pl.lit("\\N")
+    lines = items.select(pl.concat_str([values[name] for name in ITEM_COLUMNS], separator="\t")).to_series()
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _escaped(name: str) -> pl.Expr:
+    special = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return pl.col(name).str.replace_many(special).fill_null("\\N")
+
+
+def copy_annotations(
+    session: Session,
+    target: str,
+    table: AnnotationTable,
+    annotator_ids: NDArray[np.int32],
+    *,
+    dataset_key: int,
+    version: int,
+) -> None:
+    """Write the labels of `table` into the table `target`; `annotator_ids` (R,) are the keys of the annotators."""
+    columns: dict[str, NDArray[Any]] = {
+        "dataset_key": np.broadcast_to(np.int32(dataset_key), len(table.item)),
+        "added_in": np.broadcast_to(np.int32(version), len(table.item)),
+        "item": table.item,
+        "annotator": annotator_ids[table.annotator],
+        "label": table.label,
+    }
+    optional, known = _optional_columns(table)
+    for which in np.unique(known):  # the rows that lack the same values go together: NULLs make rows differ in width
+        names = [name for bit, name in enumerate(optional) if which >> bit & 1]
+        rows = np.flatnonzero(known == which)
+        copy_binary(session, target, columns | {name: optional[name] for name in names}, rows)
+
+
+def _optional_columns(table: AnnotationTable) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
+    """The optional values in Postgres' terms, and for each row a bit for each of them that it has."""
+    columns: dict[str, NDArray[Any]] = {}
+    known = np.zeros(len(table.item), np.uint8)
+    for name, values in (("created_at", table.created_at), ("duration_ms", table.duration_ms), ("cost", table.cost)):
+        if values is None:
+            continue
+        there = values != UNKNOWN if values.dtype == np.int32 else ~np.isnan(values)
+        known |= (there << len(columns)).astype(np.uint8)
+        columns[name] = values
+    if "created_at" in columns:
+        since = np.nan_to_num(columns["created_at"], nan=_POSTGRES_EPOCH) - _POSTGRES_EPOCH
+        columns["created_at"] = np.rint(since * 1e6).astype(np.int64)
+    return columns, known
+
+
+def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> None:
+    """Write the rows `rows` of numeric columns in the binary format of COPY."""
+    layout = [("n_columns", ">i2")]
+    for name, values in columns.items():
+        layout += [(f"{name} size", ">i4"), (name, values.dtype.newbyteorder(">").str)]
+    with (
+        psycopg_connection(session).cursor() as cursor,
+        cursor.copy(f"COPY {target} ({', '.join(columns)}) FROM STDIN (FORMAT binary)") as copy,
+    ):
+        copy.write(_BINARY_HEADER)
+        for start in range(0, len(rows), _ROWS_PER_WRITE):
+            part = rows[start : start + _ROWS_PER_WRITE]
+            block = np.empty(len(part), layout)
+            block["n_columns"] = len(columns)
+            for name, values in columns.items():
+                block[f"{name} size"] = values.dtype.itemsize
+                block[name] = values[part]
+            copy.write(block.tobytes())
+        copy.write(_BINARY_END)
