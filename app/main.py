@@ -16,8 +16,10 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.staticfiles import StaticFiles
 
 import app.access.routes
+import app.fine_tuning.routes
 import app.health
 import app.inference.routes
+import app.reports.routes
 from app.access.authentication import guard
 from app.inference.engine import close_inference
 from app.middleware import AllowedHosts, BodyLimit, RequestContext
@@ -46,7 +48,9 @@ def create_app() -> FastAPI:
     for router in (
         app.health.router,
         app.access.routes.router,
+        app.fine_tuning.routes.router,
         app.inference.routes.router,
+        app.reports.routes.router,
     ):
         application.include_router(router)
 
