@@ -20,6 +20,7 @@ from app.errors import ErrorItem, RealmError, Unauthorized, Unavailable, Unproce
 log = structlog.get_logger(__name__)
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPE_TRIED = re.compile(r"int|float|str|bool|literal\[.*\]")
 _CODES = {error.status: (error.code, error.title) for error in RealmError.__subclasses__()}
 
 
@@ -85,8 +86,14 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
 
 
 def _where(location: tuple[int | str, ...]) -> str | None:
-    """The field at fault, without the part of the request it stands in: ("body", "seed") is seed."""
-    return ".".join(str(part) for part in location[1:]) or None
+    """The field at fault, without the part of the request it stands in: ("body", "seed") is seed.
+
+    Of a field that may have several types, pydantic also names the one that it tried: ("body", "rate", "float").
+    """
+    parts = [str(part) for part in location[1:]]
+    if len(parts) > 1 and _TYPE_TRIED.fullmatch(parts[-1]):
+        parts.pop()
+    return ".".join(parts) or None
 
 
 def _database_gone(request: Request, error: OperationalError | InterfaceError) -> Response:
