@@ -14,11 +14,17 @@ import typer
 from app.client import Json, RealmClient
 from app.client.datasets import media_type
 from app.command_line.connection import DEFAULT_DATA_DIR, DataDir, Url, connect
-from app.command_line.output import console, messages, print_document, say
+from app.command_line.output import console, messages, print_document, say, show_warning, table_of_rows
 from app.command_line.progress import upload_bar
 from app.command_line.tables import answer_table
 
 _INPUTS_PER_REQUEST = 256
+_LEFT_OUT = {
+    "identical_repeats": "rows said again what a later row of the same annotator says",
+    "conflicting_repeats": "rows were contradicted by a later row of the same annotator, which counts",
+    "ignored": "rows had a label that was to be ignored",
+    "rejected": "bad rows were left out",
+}
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -37,7 +43,9 @@ def register(application: typer.Typer) -> None:
 def upload(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The labels.")],
     name: Annotated[str | None, typer.Option(help="Name of the dataset; the file's by default.")] = None,
-    mapping: Annotated[str | None, typer.Option(help='Columns by another name: {"annotator": "worker_id"}.')] = None,
+    mapping: Annotated[
+        str | None, typer.Option(help='Your names of columns, and ours: {"worker_id": "annotator"}.')
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help='The answers, or what each means: {"spam": "unwanted advertising", "ham": "…"}.')
     ] = None,
@@ -50,7 +58,7 @@ def upload(
 ) -> None:
     """Upload labels: CSV, TSV, JSONL, JSON or Parquet, plain or .gz, with the columns prompt, annotator and label.
 
-    `realm upload labels.csv --mapping '{"annotator": "worker_id"}' --labels '{"yes": "it is spam", "no": "it is not"}'`
+    `realm upload labels.csv --mapping '{"worker_id": "annotator"}' --labels '{"yes": "it is spam", "no": "it is not"}'`
     """
     try:
         media_type(file)
@@ -62,7 +70,7 @@ def upload(
     if as_json:
         print_document(dataset)
     else:
-        show_dataset(dataset)
+        _show_dataset(dataset)
 
 
 def _parsed(option: str, value: str | None) -> Any:
@@ -72,9 +80,20 @@ def _parsed(option: str, value: str | None) -> Any:
         raise ValueError(f"{option} is not JSON: {error}") from error
 
 
-def show_dataset(dataset: Json) -> None:
+def _show_dataset(dataset: Json) -> None:
     """What was kept, and what to do next."""
-    print_document(dataset)
+    console.print(dataset["id"])
+    counts = dataset["counts"]
+    say(f"{counts['labels']:,} labels of {counts['annotators']:,} annotators on {counts['items']:,} items are kept.")
+    for name, what in _LEFT_OUT.items():
+        if counts[name]:
+            say(f"{counts[name]:,} {what}.")
+    if dataset["errors"]:
+        messages.print(table_of_rows(dataset["errors"]))
+    for warning in dataset["warnings"]:
+        show_warning(warning["detail"])
+    method = "" if dataset["has_text"] else " --method aggregation"
+    say(f"Next: realm train {dataset['id']}{method} --wait")
 
 
 def predict(

@@ -44,19 +44,25 @@ def say(message: str) -> None:
     messages.print(message, soft_wrap=True)
 
 
+def show_warning(message: str) -> None:
+    """Something that does not keep us from going on."""
+    messages.print(Text.assemble(("Warning: ", "yellow"), harmless(message)), soft_wrap=True)
+
+
 def show_refusal(error: RequestFailed) -> None:
     """A refused request with the rows at fault."""
     fail(error.detail)
     rows = [item for item in error.errors if item.get("row") is not None]
     if rows:
-        messages.print(_table_of_rows(rows[:_MOST_ERRORS]))
+        messages.print(table_of_rows(rows[:_MOST_ERRORS]))
     if len(rows) > _MOST_ERRORS:
         say(f"… and {len(rows) - _MOST_ERRORS} more.")
     if error.status >= 500 and error.request_id:
         say(f"The log of the service has more under request id {escape(error.request_id)}.")
 
 
-def _table_of_rows(items: list[dict[str, Any]]) -> Table:
+def table_of_rows(items: list[dict[str, Any]]) -> Table:
+    """Faults of an upload, row by row."""
     table = Table("row", "column", "what is wrong", box=None, padding=(0, 2), header_style="bold")
     for item in items:
         table.add_row(str(item["row"]), harmless(item.get("column") or ""), harmless(item["detail"]))

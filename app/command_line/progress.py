@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
 
 from app.client import Json, RealmClient
-from app.command_line.output import harmless, messages
+from app.command_line.output import messages, show_warning
 
 _PERCENT_BETWEEN_LINES = 20
 
@@ -37,16 +37,16 @@ def follow_job(client: RealmClient, job_id: str) -> Json:
     with _view() as view:
         for news in client.fine_tuning.jobs.follow(job_id):
             if news.kind == "event":
-                _show_warning(news.object)
+                _pass_on(news.object)
             else:
                 view(news.object)
                 job = news.object
     return job
 
 
-def _show_warning(event: Json) -> None:
+def _pass_on(event: Json) -> None:
     if event["level"] in ("warn", "error"):
-        messages.print("[yellow]![/]", harmless(event["message"]), soft_wrap=True)
+        show_warning(event["message"])
 
 
 @contextmanager

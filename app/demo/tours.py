@@ -20,7 +20,7 @@ from app.demo.phrases import LABELS
 from app.demo.sample import Sample, new_messages, training_messages
 from realm_core.annotations import IntArray
 
-_N_MESSAGES, _N_NEW = 800, 200
+_N_MESSAGES, _N_NEW = 640, 200
 _SEED = 1
 _PREDICT_AT_ONCE = 100
 _TRY = (

@@ -41,7 +41,7 @@ def test_upload_of_a_gzip_with_mapping_and_labels(api: RealmClient, tmp_path: Pa
     file = tmp_path / "labels.csv.gz"
     file.write_bytes(gzip.compress(LABELS.replace("annotator", "worker").encode()))
     dataset = api.datasets.upload(
-        file, name="mine", mapping={"annotator": "worker"}, labels={"yes": "it is", "no": "it is not"}
+        file, name="mine", mapping={"worker": "annotator"}, labels={"yes": "it is", "no": "it is not"}
     )
     assert dataset["name"] == "mine"
 
