@@ -32,6 +32,7 @@ class LabelTable:
         self.item = annotations.item[self.rows].astype(np.intp)
         self.label = annotations.label[self.rows].astype(np.intp)
         self.cell = annotations.annotator[self.rows].astype(np.intp) * self.n_tasks + self.item_task[self.item]
+        self.labels_per_item = np.bincount(self.item, minlength=self.n_items)
         self.labels_per_cell = np.bincount(self.cell, minlength=self.n_cells).astype(float)
         self.cell_task = np.tile(np.arange(self.n_tasks), self.n_annotators)
         task_answers = np.zeros(self.n_tasks, dtype=np.int64)

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from realm_core.aggregation import Truth, dawid_skene, one_coin
 from realm_core.annotations import Annotations, FloatArray
+from realm_core.label_table import LabelTable
 
 ChannelChoice = Literal["one_coin", "confusion"]
 N_FOLDS = 5
 ONE_FOLD_ABOVE = 200_000  # labels: a fifth of so many is enough to tell the candidates apart
 MAX_CONFUSION_ANSWERS = 20
+MAX_SEPARATION = 0.2  # real crowds: .07 at most; matrices go wrong from about .35 on
 LEAST_LIKELIHOOD = 1e-6  # of one label, so that no single surprise decides
 
 
@@ -60,7 +62,7 @@ def best_truth(annotations: Annotations, log_prior: FloatArray | None = None) ->
     share of each answer is not learned. Confusion matrices are tried where their rates are no more than the labels.
     """
     candidates = [c for c in CANDIDATES if log_prior is None or not c.learn_prevalence]
-    if not affords_confusion(annotations):
+    if not affords_confusion(annotations) or _see_different_answers(annotations, log_prior):
         candidates = [c for c in candidates if c.channel == "one_coin"]
     scored = _predictable(annotations, log_prior)
     if not scored.any():
@@ -77,6 +79,25 @@ def affords_confusion(annotations: Annotations) -> bool:
     k = max((len(task.answers) for task in annotations.tasks), default=0)
     rates = annotations.n_annotators * len(annotations.tasks) * k**2
     return annotations.options is None and k <= MAX_CONFUSION_ANSWERS and rates <= annotations.n_labels
+
+
+def _see_different_answers(annotations: Annotations, log_prior: FloatArray | None) -> bool:
+    """Whether each annotator saw only some of the answers, as when prompts come sorted and in batches.
+
+    A confusion matrix then has rows that no label speaks of, and one batch's answer can be renamed into another's: it
+    predicts left-out labels well and has the truth wrong. Measured by Cramér's V² of annotator and probable truth, less
+    what it would be by chance: near 0 where prompts are given out at random, 1 where everybody sees one answer.
+    """
+    table = LabelTable(annotations)
+    posterior = one_coin(annotations, log_prior, tolerance=1e-4).posterior
+    seen = np.stack([table.sum_over_cells(q[table.item]) for q in posterior.T], axis=1)  # (R·T, K)
+    by_task = seen.reshape(-1, table.n_tasks, table.n_answers).sum(axis=0)
+    expected = (
+        seen.sum(axis=1, keepdims=True) * (by_task / np.maximum(by_task.sum(axis=1, keepdims=True), 1))[table.cell_task]
+    )
+    squares = ((seen - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
+    by_chance = (np.count_nonzero(table.labels_per_cell) - table.n_tasks) * (table.n_answers - 1)
+    return squares - by_chance > MAX_SEPARATION * len(table.item) * (table.n_answers - 1)
 
 
 def _choice(annotations: Annotations, log_prior: FloatArray | None, candidate: Candidate, reason: str) -> Choice:

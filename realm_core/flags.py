@@ -1,0 +1,222 @@
+"""What is wrong with an annotator: each flag a test, all annotators tested at a false discovery rate of 5 %.
+
+Every test compares with what the rest of the crowd does on the same items, so that nobody is accused for having got the
+hard items, the rare class or the later batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from realm_core.annotations import FloatArray
+from realm_core.intervals import Accuracies
+from realm_core.label_table import LabelTable
+
+BoolArray = NDArray[np.bool_]
+FALSE_DISCOVERY_RATE = 0.05
+SET_ASIDE = 0.5  # hypotheses with larger p-values need no correction
+MIN_LABELS = 5
+MIN_LABELS_TO_GUESS = 30  # also to see a change over time
+CHANCE_MARGIN = 0.1
+SAME_SHARE, POOL_SHARE = 0.95, 0.8
+LEAST_CHANGE = 0.05  # of accuracy over time: more labels make smaller changes certain, not important
+
+
+def discoveries(p_values: FloatArray) -> BoolArray:
+    """Which hypotheses to reject at the false discovery rate (Benjamini and Hochberg 1995); nan: not tested.
+
+    Those with p > ½ are set aside and the others doubled, which keeps the rate (Ellis, Pecanka and Goeman 2020) and
+    spares a guesser from being judged by how many others are far from guessing.
+    """
+    tested = np.flatnonzero(p_values <= SET_ASIDE)
+    order = tested[np.argsort(p_values[tested])]
+    allowed = FALSE_DISCOVERY_RATE * SET_ASIDE * np.arange(1, len(order) + 1) / max(len(order), 1)
+    passed = np.flatnonzero(p_values[order] <= allowed)
+    rejected = np.zeros(len(p_values), dtype=np.bool_)
+    if len(passed):
+        rejected[order[: passed[-1] + 1]] = True
+    return rejected
+
+
+def below_chance(rows: Accuracies) -> BoolArray:
+    """The whole interval is below 1/K."""
+    z = (special.logit(rows.value) - special.logit(rows.chance)) / rows.standard_error
+    p_values = np.where(rows.n >= MIN_LABELS, stats.norm.cdf(z), np.nan)
+    return discoveries(p_values) & (rows.high < rows.chance)
+
+
+def guessers(rows: Accuracies) -> BoolArray:
+    """The whole interval is within .1 of chance (two one-sided tests of equivalence), from 30 labels on."""
+    floor, ceiling = np.maximum(rows.chance - CHANCE_MARGIN, 1e-9), rows.chance + CHANCE_MARGIN
+    above_floor = (special.logit(rows.value) - special.logit(floor)) / rows.standard_error
+    below_ceiling = (special.logit(ceiling) - special.logit(rows.value)) / rows.standard_error
+    p_values = stats.norm.sf(np.minimum(above_floor, below_ceiling))
+    p_values = np.where(rows.n >= MIN_LABELS_TO_GUESS, p_values, np.nan)
+    return discoveries(p_values) & (rows.low > floor) & (rows.high < ceiling)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """A flag for some rows, with the figures that it rests on for each flagged row."""
+
+    flagged: BoolArray
+    detail: dict[int, dict[str, Any]]
+
+    @classmethod
+    def none(cls, n_rows: int) -> Findings:
+        return cls(np.zeros(n_rows, dtype=np.bool_), {})
+
+    def only(self, rows: BoolArray) -> Findings:
+        """Those in `rows` (mask)."""
+        return Findings(self.flagged & rows, {row: found for row, found in self.detail.items() if rows[row]})
+
+
+def always_same(
+    table: LabelTable, label_counts: NDArray[np.intp], posterior: FloatArray, *, has_model: bool
+) -> Findings:
+    """At least 95 % one label, of which the pool gives under 80 %, and which is not just what their items are.
+
+    How often it would be right is q_i(label) by `posterior` (Kmax, N), or the pool's share of it on items of which
+    nothing else is known. `label_counts` (R·T, K).
+    """
+    label, count = label_counts.argmax(axis=1), label_counts.max(axis=1)
+    n = label_counts.sum(axis=1)
+    of_pool = label_counts.reshape(-1, table.n_tasks, table.n_answers).sum(axis=0)
+    pool_share = (of_pool / np.maximum(of_pool.sum(axis=1, keepdims=True), 1))[table.cell_task, label]
+    known = has_model | (table.labels_per_item[table.item] > 1)
+    right = np.where(known, posterior[label[table.cell], table.item], pool_share[table.cell])
+    expected = np.clip(table.sum_over_cells(right) / np.maximum(n, 1), 0, 1)
+    p_values = np.where(n >= MIN_LABELS, stats.binom.sf(count - 1, n, expected), np.nan)
+    flagged = discoveries(p_values) & (count >= SAME_SHARE * n) & (pool_share < POOL_SHARE)
+    share = count / np.maximum(n, 1)
+    detail = {int(c): {"label": int(label[c]), "share": float(share[c])} for c in np.flatnonzero(flagged)}
+    return Findings(flagged, detail)
+
+
+def swaps(table: LabelTable, confusion: FloatArray) -> Findings:
+    """Takes one answer k for another l: `confusion` (R·T, K, K), expected counts with rows = truth.
+
+    The rate of l where k is true must exceed, surely, one half or twice what the rest of the pool does at this
+    annotator's rate of errors; and how often the annotator says l where neither is true (with two answers: where l is),
+    so that who guesses or always says l is not said to swap.
+    """
+    k = table.n_answers
+    n = confusion.sum(axis=2, keepdims=True)  # (R·T, K, 1)
+    threshold = np.maximum(_swap_threshold(table, confusion), _elsewhere(confusion))
+    testable = (n >= MIN_LABELS) & ~np.eye(k, dtype=np.bool_)
+    p_of_pair = np.where(testable, special.betainc(confusion + 0.5, n - confusion + 0.5, np.minimum(threshold, 1)), 1)
+    p_of_pair = p_of_pair.reshape(len(confusion), -1)
+    worst = p_of_pair.argmin(axis=1)
+    n_pairs = testable.reshape(len(confusion), -1).sum(axis=1)
+    p_values = np.where(n_pairs > 0, np.minimum(p_of_pair.min(axis=1) * n_pairs, 1.0), np.nan)
+    flagged = discoveries(p_values)
+    detail = {}
+    for cell in np.flatnonzero(flagged):
+        true, given = divmod(int(worst[cell]), k)
+        count, total = confusion[cell, true, given], n[cell, true, 0]
+        low = float(special.betaincinv(count + 0.5, total - count + 0.5, 0.025))
+        detail[int(cell)] = {"true": true, "given": given, "rate": float(count / total), "low": low}
+    return Findings(flagged, detail)
+
+
+def _swap_threshold(table: LabelTable, confusion: FloatArray) -> FloatArray:
+    """One half, or twice the rate of the others in the task scaled to the own rate of errors; never below theirs.
+
+    (R·T, K, K)
+    """
+    k = table.n_answers
+    by_task = confusion.reshape(-1, table.n_tasks, k, k)
+    others = (by_task.sum(axis=0) - by_task).reshape(-1, k, k)
+    others_rate = others / np.maximum(others.sum(axis=2, keepdims=True), 1e-9)
+    more_errors = np.maximum(_error_rate(confusion) / np.maximum(_error_rate(others), 1e-9), 1)
+    return np.asarray(np.maximum(np.minimum(0.5, 2 * others_rate * more_errors[:, None, None]), others_rate))
+
+
+def _error_rate(confusion: FloatArray) -> FloatArray:
+    total = confusion.sum(axis=(1, 2))
+    right = np.trace(confusion, axis1=1, axis2=2)
+    return np.where(total > 0, 1 - right / np.maximum(total, 1e-9), 0.0)
+
+
+def _elsewhere(confusion: FloatArray) -> FloatArray:
+    """Upper bound of the rate of l where neither k nor l is true; with two answers, where l is. (R·T, K, K)"""
+    n_answers = confusion.shape[1]
+    own = np.diagonal(confusion, axis1=1, axis2=2)[:, None, :]
+    n = confusion.sum(axis=2)
+    if n_answers == 2:
+        given, total = own, n[:, None, :]
+    else:
+        given = confusion.sum(axis=1)[:, None, :] - confusion - own
+        total = n.sum(axis=1)[:, None, None] - n[:, :, None] - n[:, None, :]
+    given, total = np.maximum(given, 0.0), np.maximum(total, 0.0)
+    bound: FloatArray = special.betaincinv(given + 0.5, np.maximum(total - given, 0.0) + 0.5, 0.975)
+    return bound
+
+
+def drift(table: LabelTable, own: FloatArray, accuracy: FloatArray, created_at: FloatArray | None) -> Findings:
+    """Accuracy changed at some time: the largest excursion of the cumulated residuals, for each annotator.
+
+    The residual of a label is q_i(l_ir) − a_r, less what the others' residuals on the same item say about the item. For
+    a constant accuracy, max |S_k| / (σ √n) is distributed like the supremum of a Brownian bridge (Kolmogorov).
+    `own` (L,) is q_i(l_ir), `accuracy` (R·T,), `created_at` (L,) with nan where unknown.
+    """
+    if created_at is None or not np.isfinite(created_at).any():
+        return Findings.none(table.n_annotators)
+    residual = _without_item_effect(table, own - accuracy[table.cell])
+    annotator = table.cell // table.n_tasks
+    rows = np.flatnonzero(np.isfinite(created_at))
+    rows = rows[np.lexsort((created_at[rows], annotator[rows]))]
+    return _largest_excursions(annotator[rows], residual[rows], own[rows], created_at[rows], table.n_annotators)
+
+
+def _without_item_effect(table: LabelTable, residual: FloatArray) -> FloatArray:
+    """Residuals less their regression on the mean residual of the other labels of the item. (L,)"""
+    n = table.labels_per_item[table.item]
+    total = np.bincount(table.item, residual, minlength=table.n_items)[table.item]
+    others = np.where(n > 1, (total - residual) / np.maximum(n - 1, 1), 0.0)
+    slope = np.clip(float(residual @ others) / max(float(others @ others), 1e-12), 0.0, 1.0)
+    return np.asarray(residual - slope * others)
+
+
+def _largest_excursions(
+    annotator: NDArray[np.intp], residual: FloatArray, own: FloatArray, time: FloatArray, n_annotators: int
+) -> Findings:
+    """Labels sorted by annotator, then time. A change can only be placed between two different times."""
+    n = np.bincount(annotator, minlength=n_annotators)
+    start = np.cumsum(n) - n
+    mean, deviation = _moments(annotator, residual, n)
+    walk = _running_sum(residual - mean[annotator], start, annotator)
+    is_last_of_time = np.append((np.diff(time) > 0) & (np.diff(annotator) == 0), False)
+    height = np.where(is_last_of_time, np.abs(walk), 0.0)
+    highest = np.maximum.reduceat(np.append(height, 0.0), start)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p_values = special.kolmogorov(highest / (deviation * np.sqrt(n)))
+    p_values = np.where((n >= MIN_LABELS_TO_GUESS) & (highest > 0), p_values, np.nan)
+    flagged, detail = discoveries(p_values), {}
+    for r in np.flatnonzero(flagged):
+        mine = slice(start[r], start[r] + n[r])
+        split = int(height[mine].argmax()) + 1
+        before, after = float(own[mine][:split].mean()), float(own[mine][split:].mean())
+        if abs(after - before) >= LEAST_CHANGE:
+            detail[int(r)] = {"at": float(time[mine][split]), "before": before, "after": after}
+        else:
+            flagged[r] = False
+    return Findings(flagged, detail)
+
+
+def _moments(group: NDArray[np.intp], values: FloatArray, n: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation in each group."""
+    mean = np.bincount(group, values, minlength=len(n)) / np.maximum(n, 1)
+    variance = np.bincount(group, (values - mean[group]) ** 2, minlength=len(n)) / np.maximum(n - 1, 1)
+    return mean, np.sqrt(variance)
+
+
+def _running_sum(values: FloatArray, start: NDArray[np.intp], group: NDArray[np.intp]) -> FloatArray:
+    """Cumulative sums that begin anew with each group; `start` is where groups begin."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray(total[1:] - total[start][group])
