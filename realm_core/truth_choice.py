@@ -92,11 +92,10 @@ def _see_different_answers(annotations: Annotations, log_prior: FloatArray | Non
     posterior = one_coin(annotations, log_prior, tolerance=1e-4).posterior
     seen = np.stack([table.sum_over_cells(q[table.item]) for q in posterior.T], axis=1)  # (R·T, K)
     by_task = seen.reshape(-1, table.n_tasks, table.n_answers).sum(axis=0)
-    expected = (
-        seen.sum(axis=1, keepdims=True) * (by_task / np.maximum(by_task.sum(axis=1, keepdims=True), 1))[table.cell_task]
-    )
-    squares = ((seen - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
-    by_chance = (np.count_nonzero(table.labels_per_cell) - table.n_tasks) * (table.n_answers - 1)
+    share = by_task / np.maximum(by_task.sum(axis=1, keepdims=True), 1)
+    expected = seen.sum(axis=1, keepdims=True) * share[table.cell_task]
+    squares = float(((seen - expected) ** 2 / np.maximum(expected, 1e-9)).sum())
+    by_chance = int(np.count_nonzero(table.labels_per_cell) - table.n_tasks) * (table.n_answers - 1)
     return squares - by_chance > MAX_SEPARATION * len(table.item) * (table.n_answers - 1)
 
 
