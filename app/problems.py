@@ -10,7 +10,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -106,6 +107,18 @@ def _client_gone(request: Request, error: ClientDisconnect) -> Response:
     return Response(status_code=499)
 
 
+def _too_busy(request: Request, _: PoolTimeout) -> Response:
+    detail = "Too many requests are using the database at once; try again."
+    return _realm_error(request, Unavailable(detail, headers={"Retry-After": "5"}))
+
+
+def _not_storable(request: Request, error: DataError) -> Response:
+    """Postgres keeps no NUL characters and no numbers beyond its own; who sends them made a mistake, not we."""
+    log.info("value that cannot be stored", error=str(error.orig))
+    detail = "A value of the request cannot be stored: a text with a NUL character, or a number that is too large."
+    return _realm_error(request, Unprocessable(detail, code="not_storable"))
+
+
 def internal_error(request: Request) -> Response:
     """The answer to a fault of ours: nothing of it is shown but the id to find it by in the log."""
     detail = f"Internal error; the log has it under request id {request.state.request_id}."
@@ -119,4 +132,6 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(OperationalError)(_database_gone)
     app.exception_handler(InterfaceError)(_database_gone)
+    app.exception_handler(PoolTimeout)(_too_busy)
+    app.exception_handler(DataError)(_not_storable)
     app.exception_handler(ClientDisconnect)(_client_gone)

@@ -16,8 +16,9 @@ from app.errors import Forbidden, Unauthorized
 PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/login"})  # and /static/*, which is mounted files
 SESSION_COOKIE = "realm_session"
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
-READ_BY_POST = frozenset({"/v1/models/{model_id}/predict"})  # questions too large for a query string
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# What a viewer may POST: questions that are too large for a query string, and goodbye.
+_VIEWERS_MAY_POST = frozenset({"/v1/models/{model_id}/predict", "/logout"})
 
 
 def _unauthorized(detail: str, code: str) -> Unauthorized:
@@ -62,7 +63,7 @@ async def guard(request: Request) -> None:
     request.state.principal = principal
     if request.method in _SAFE_METHODS:
         return
-    if path not in READ_BY_POST:
+    if path not in _VIEWERS_MAY_POST:
         principal.require("editor")
     if principal.csrf_token is not None and not hmac.compare_digest(
         (await _shown_csrf_token(request)).encode(), principal.csrf_token.encode()

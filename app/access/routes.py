@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request, status
 from fastapi.responses import RedirectResponse, Response
@@ -13,6 +14,7 @@ from app.access.authentication import SESSION_COOKIE, PrincipalDep
 from app.access.login_page import login_page
 from app.access.schemas import ApiKeyAnswer, ApiKeyRequest, LoginForm, NewApiKeyAnswer
 from app.dependencies import PageDep, PageOf, SessionDep
+from app.settings import get_settings
 
 router = APIRouter(tags=["access"])
 
@@ -80,7 +82,7 @@ def _logged_in(request: Request, token: str, next_path: str) -> Response:
         SESSION_COOKIE,
         token,
         max_age=int(service.SESSION_LIFETIME.total_seconds()),
-        secure=request.url.scheme == "https",
+        secure="https" in (request.url.scheme, urlsplit(get_settings().url).scheme),
         httponly=True,
         samesite="lax",
     )

@@ -21,7 +21,14 @@ def get_engine() -> Engine:
     url = get_settings().database_url
     if url is None:
         raise RuntimeError("REALM_DATABASE_URL is not set; `realm up` sets it for its own processes")
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=_PATIENCE)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=30,
+        connect_args=_PATIENCE,
+        hide_parameters=True,  # texts of users do not belong in logs
+    )
 
 
 @contextmanager
