@@ -45,20 +45,17 @@ class Datasets(Resource):
             "labels": None if labels is None else json.dumps(labels),
             "on_error": on_error,
         }
-        return self._send("/v1/datasets", file, query, on_sent)
-
-    def append(
-        self,
-        dataset: str,
-        file: Path,
-        *,
-        mapping: dict[str, str] | None = None,
-        on_error: Literal["abort", "skip"] | None = None,
-        on_sent: Callable[[int], None] = lambda _: None,
-    ) -> Json:
-        """Make a dataset's next version of more rows."""
-        query = {"mapping": None if mapping is None else json.dumps(mapping), "on_error": on_error}
-        return self._send(f"/v1/datasets/{segment(dataset)}/annotations", file, query, on_sent)
+        headers = {"Content-Type": media_type(file), "Content-Length": str(file.stat().st_size)}
+        if file.suffix == ".gz":
+            headers["Content-Encoding"] = "gzip"
+        return self._transport.request_object(
+            "POST",
+            "/v1/datasets",
+            params=given(query),
+            headers=headers,
+            content=_pieces(file, on_sent),
+            timeout=httpx.Timeout(None, connect=5.0),  # how long reading and storing takes depends on the file alone
+        )
 
     def create(self, annotations: Sequence[Json], *, name: str, **settings: Any) -> Json:
         """Make a dataset of rows that are at hand."""
@@ -74,19 +71,6 @@ class Datasets(Resource):
     def delete(self, dataset: str, *, cascade: bool = False) -> None:
         self._transport.request(
             "DELETE", f"/v1/datasets/{segment(dataset)}", params={"cascade": True} if cascade else {}
-        )
-
-    def _send(self, path: str, file: Path, query: Json, on_sent: Callable[[int], None]) -> Json:
-        headers = {"Content-Type": media_type(file), "Content-Length": str(file.stat().st_size)}
-        if file.suffix == ".gz":
-            headers["Content-Encoding"] = "gzip"
-        return self._transport.request_object(
-            "POST",
-            path,
-            params=given(query),
-            headers=headers,
-            content=_pieces(file, on_sent),
-            timeout=httpx.Timeout(None, connect=5.0),  # how long reading and storing takes depends on the file alone
         )
 
 

@@ -13,14 +13,7 @@ from rich.text import Text
 from app.client import Json
 from app.command_line.output import harmless
 
-FLAG_MEANINGS = {
-    "below_chance": "wrong more often than a coin: misunderstood the question, or means harm",
-    "guesser": "no better than chance",
-    "always_same": "gives one answer nearly always",
-    "swaps": "takes one answer for another, systematically",
-    "drift": "became better or worse with time",
-    "too_few_labels": "fewer than 5 labels: nothing can be told",
-}
+_MOST_REASONS = 20
 _SCALE = 24
 _BAR = 20
 
@@ -47,13 +40,21 @@ def annotator_table(rows: Sequence[Json]) -> Table:
 
 def report_view(job: Json, rows: Sequence[Json]) -> RenderableType:
     """The report of a job with what is needed to read it."""
-    return Group(annotator_table(rows), Text(), *legend(rows), *(Text(line) for line in _reading_aid(job, rows)))
+    return Group(
+        annotator_table(rows), Text(), *reasons(rows), Text(), *(Text(line) for line in _reading_aid(job, rows))
+    )
 
 
-def legend(rows: Sequence[Json]) -> list[Text]:
-    """What the flags in these rows mean."""
-    shown = [flag for flag in FLAG_MEANINGS if any(flag in row["flags"] for row in rows)]
-    return [Text.assemble((flag, "yellow"), f": {FLAG_MEANINGS[flag]}") for flag in shown]
+def reasons(rows: Sequence[Json]) -> list[Text]:
+    """Why people are flagged; to have given few labels needs no words."""
+    flagged = [row for row in rows if set(row["flags"]) - {"too_few_labels"}]
+    lines = [
+        Text.assemble(harmless(row["annotator"], 40), ": ", harmless(" ".join(row["reasons"])))
+        for row in flagged[:_MOST_REASONS]
+    ]
+    if len(flagged) > _MOST_REASONS:
+        lines.append(Text(f"… and {len(flagged) - _MOST_REASONS} more with flags."))
+    return lines
 
 
 def _reading_aid(job: Json, rows: Sequence[Json]) -> list[str]:

@@ -13,7 +13,7 @@ from app.client import Json, RealmClient
 from app.command_line.job_commands import exit_unless_succeeded
 from app.command_line.output import console
 from app.command_line.progress import follow_job, upload_bar
-from app.command_line.tables import answer_table, legend, report_view
+from app.command_line.tables import answer_table, reasons, report_view
 from app.demo.comparison import comparison, crowd_table, n_covered
 from app.demo.crowd import annotate, majority_accuracy, true_accuracy, write_labels
 from app.demo.phrases import LABELS
@@ -90,7 +90,7 @@ def _compare_annotators(client: RealmClient, job: Json, truth: dict[str, float])
     _heading("The report beside the truth, which the service was not told")
     console.print(comparison(rows, truth))
     console.print(f"\n{n_covered(rows, truth)} of {len(rows)} intervals hold the truth.")
-    console.print(*legend(rows), sep="\n")
+    console.print(*reasons(rows), sep="\n")
 
 
 def _compare_labels(client: RealmClient, job: Json, messages: Sample, by_majority: float) -> None:

@@ -78,9 +78,9 @@ def test_a_job_is_followed_until_it_is_cancelled(api: RealmClient, labels: Path)
     assert (job["status"], job["seed"], job["suffix"]) == ("queued", 7, "mine")
     seen: list[tuple[str, str]] = []
     for news in api.fine_tuning.jobs.follow(job["id"]):
-        if not any(kind == "job" for kind, _ in seen):
-            threading.Thread(target=api.fine_tuning.jobs.cancel, args=(job["id"],)).start()
         seen.append((news.kind, news.object["status"] if news.kind == "job" else news.object["message"]))
+        if seen[-1] == ("job", "queued"):
+            api.fine_tuning.jobs.cancel(job["id"])
     assert seen[-1] == ("job", "cancelled")
     assert ("job", "queued") in seen
     assert [event["message"] for event in api.fine_tuning.jobs.list_events(job["id"], order="asc")] == [
