@@ -37,7 +37,8 @@ class ArtifactStore:
     """Folders of files under one URL."""
 
     def __init__(self, url: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        # No cache of listings: other processes store and delete too.
+        self._fs, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True, use_listings_cache=False)
 
     def _path(self, *names: str) -> str:
         parts = [part for name in names for part in name.split("/")]

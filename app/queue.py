@@ -81,10 +81,11 @@ def ring(job_id: str) -> bool:
 def ring_after_commit(session: Session, job_id: str) -> None:
     """Ring once the session's transaction has committed, so that no worker looks for a row that is not there yet."""
 
-    def send(_: Session) -> None:
-        ring(job_id)
+    def send(session: Session) -> None:
+        if not session.in_nested_transaction():  # SQLAlchemy tells of the end of savepoints too
+            ring(job_id)
 
-    event.listen(session, "after_commit", send, once=True)
+    event.listen(session, "after_commit", send)
 
 
 def announce_worker(worker_id: str, facts: dict[str, Any], seconds: int) -> None:

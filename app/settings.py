@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -26,7 +26,7 @@ class Settings(BaseSettings):
         description="Names a job may fine-tune.",
     )
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = Field(8000, ge=0, le=65535)
     public_url: str | None = Field(None, description="How browsers reach the service, if not http://host:port.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker that is silent for longer has lost its job.")
     cancel_grace_seconds: float = Field(
@@ -44,12 +44,41 @@ class Settings(BaseSettings):
     predict_timeout_seconds: float = Field(30.0, gt=0, description="Longest that a predict request waits.")
     max_predict_inputs: int = Field(1000, ge=1, description="Most inputs of one predict request.")
     max_predict_inputs_in_flight: int = Field(4096, ge=1, description="Beyond these, predict answers 429.")
-    predict_batch_tokens: int = Field(2048, ge=1, description="Most tokens in one forward pass; a GPU likes 16384.")
+    predict_batch_tokens: int = Field(512, ge=1, description="Most tokens in one forward pass; a GPU likes 16384.")
     model_memory_bytes: int = Field(4 * 1024**3, gt=0, description="Loaded models beyond this are unloaded.")
     max_upload_bytes: int = Field(4 * 1024**3, gt=0)
     max_field_bytes: int = Field(1024**2, gt=0, description="Longest text in one cell of an upload.")
     max_rows: int = Field(50_000_000, gt=0)
     max_answers: int = Field(1000, gt=1, description="Most distinct labels of one task.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_our_driver(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+            raise ValueError("must begin with postgresql://")
+        return f"postgresql+psycopg://{rest}"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("base_models", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, names: object) -> object:
+        return tuple(name for part in names.split(",") if (name := part.strip())) if isinstance(names, str) else names
+
+    @field_validator("public_url")
+    @classmethod
+    def _browsable(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url if url is None else url.rstrip("/")
 
     @property
     def artifacts(self) -> str:
