@@ -14,7 +14,7 @@ from realm_core.predictor import InvalidInput, PredictInput, Predictor
 from realm_core.run import NotIdentifiable, Outcome, run
 from tests.realm_core.tiny_models import ANSWERS, make_crowd
 
-HYPERPARAMETERS = Hyperparameters(learning_rate=3e-3, answer_learning_rate=3e-2, n_epochs=6)
+HYPERPARAMETERS = Hyperparameters(learning_rate=3e-3, answer_learning_rate=3e-2, n_epochs=15)
 
 
 class Recorder:
