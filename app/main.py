@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
@@ -13,14 +12,16 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.staticfiles import StaticFiles
 
 import app.access.routes
+import app.dashboard.pages
+import app.datasets.routes
 import app.fine_tuning.routes
 import app.health
 import app.inference.routes
 import app.reports.routes
 from app.access.authentication import guard
+from app.dashboard.assets import Assets
 from app.inference.engine import close_inference
 from app.middleware import AllowedHosts, BodyLimit, RequestContext
 from app.problems import install_problem_handlers
@@ -29,7 +30,6 @@ from app.settings import Settings, get_settings
 STREAMED_BODIES = re.compile(r"/v1/(datasets(/[^/]+/annotations)?|files|models/[^/]+/predict)")
 NOT_GZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar")  # weights do not shrink
 MAX_BODY_BYTES = 16 * 1024**2
-STATIC = Path(__file__).parent / "dashboard" / "static"
 
 
 def create_app() -> FastAPI:
@@ -48,9 +48,11 @@ def create_app() -> FastAPI:
     for router in (
         app.health.router,
         app.access.routes.router,
+        app.datasets.routes.router,
         app.fine_tuning.routes.router,
         app.inference.routes.router,
         app.reports.routes.router,
+        app.dashboard.pages.router,
     ):
         application.include_router(router)
 
@@ -58,7 +60,7 @@ def create_app() -> FastAPI:
     def openapi() -> JSONResponse:
         return JSONResponse(application.openapi())
 
-    application.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    application.mount("/static", Assets(), name="static")
     return application
 
 

@@ -28,7 +28,8 @@ def tone(row: AnnotatorRow) -> str:
 
 def explained(row: AnnotatorRow) -> list[tuple[str, str]]:
     """Each flag with its sentence."""
-    return list(zip(row.flags, row.reasons, strict=True))
+    reasons = [reason.replace(" %", "\u00a0%") for reason in row.reasons]  # a number and its sign stay on one line
+    return list(zip(row.flags, reasons, strict=True))
 
 
 FILTERS = {"flag_name": FLAG_NAMES.__getitem__, "tone_of_flag": tone_of_flag, "tone": tone, "explained": explained}

@@ -14,17 +14,17 @@ NO_VALUE = "–"
 
 
 def percent(fraction: float | None, digits: int = 0) -> str:
-    return NO_VALUE if fraction is None else f"{100 * fraction:.{digits}f} %"
+    return NO_VALUE if fraction is None else f"{100 * fraction:.{digits}f}\u00a0%"
 
 
 def percent_range(low: float | None, high: float | None) -> str:
     """An interval: 86–94 %."""
-    return "" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f} %"
+    return "" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f}\u00a0%"
 
 
 def signed(value: float | None) -> str:
     """A figure that may be below 0, with a real minus sign."""
-    return NO_VALUE if value is None else f"{value:.2f}".replace("-", "−")
+    return NO_VALUE if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def count(number: int | None) -> str:

@@ -83,7 +83,7 @@ def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuer
     overview = reports.get_agreement(session, finished)
     return {
         "overview": overview,
-        "in_sample": any(row.accuracy.method == "in_sample" for row in rows.data),
+        "cross_fitted": all(row.accuracy.method == "cross_fitted" for row in rows.data),
         "tasks": [task.name for task in finished.tasks],
         "query": query,
         "link": _linker(finished.job.id, query),

@@ -97,7 +97,7 @@ def count_by_flag(session: Session, job_key: int) -> dict[str, int]:
     flag = func.unnest(AnnotatorReport.flags).label("flag")
     rows = select(flag).where(AnnotatorReport.job_key == job_key, AnnotatorReport.task == ALL_TASKS).subquery()
     counts = select(rows.c.flag, func.count()).group_by(rows.c.flag)
-    return dict(session.execute(counts).tuples().all())
+    return dict(session.execute(counts).all())
 
 
 def count_flagged(session: Session, job_key: int) -> int:

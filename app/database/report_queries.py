@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables import ALL_TASKS, Dataset, DatasetTask, Job
+from app.database import annotation_queries
+from app.database.tables import ALL_TASKS, Dataset, Job
 from realm_core.annotations import FloatArray, IntArray
 from realm_core.reliability import AnnotatorRow, Estimate, ItemRows, Report
 
@@ -53,17 +54,10 @@ def write_report(session: Session, job_key: int, report: Report, annotator_ids: 
 
 def _tasks_of(session: Session, job_key: int) -> list[dict[str, Any]]:
     """The tasks, with the answers that they had in the version that the job pinned."""
-    query = (
-        select(DatasetTask.name, DatasetTask.answers, Job.dataset_version)
-        .join(Dataset, Dataset.key == DatasetTask.dataset_key)
-        .join(Job, Job.dataset_id == Dataset.id)
-        .where(Job.key == job_key, DatasetTask.added_in <= Job.dataset_version)
-        .order_by(DatasetTask.task)
-    )
-    return [
-        {"name": name, "answers": [answer["name"] for answer in answers if answer["added_in"] <= version]}
-        for name, answers, version in session.execute(query)
-    ]
+    pinned = select(Dataset.key, Job.dataset_version).join(Dataset, Dataset.id == Job.dataset_id)
+    dataset_key, version = session.execute(pinned.where(Job.key == job_key)).one()
+    tasks = annotation_queries.load_tasks(session, dataset_key, version)
+    return [{"name": task.name, "answers": list(task.answers)} for task in tasks]
 
 
 def _copy_annotators(

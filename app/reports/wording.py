@@ -19,33 +19,32 @@ def answer_name(answers: Sequence[str], number: int) -> str:
 
 
 def _too_few_labels(row: AnnotatorReport, answers: Sequence[str]) -> str:
-    labels = "label" if row.n == 1 else "labels"
-    return f"Too few labels to tell: {row.n} {labels}, at least 5 are needed."
+    return f"{row.n} {'label' if row.n == 1 else 'labels'}; it takes at least 5 to tell."
 
 
 def _below_chance(row: AnnotatorReport, answers: Sequence[str]) -> str:
-    return f"Worse than chance: right at most {percent(row.accuracy_high or 0.0)} of the time."
+    return f"Right at most {percent(row.accuracy_high or 0.0)} of the time, which is worse than guessing."
 
 
 def _guesser(row: AnnotatorReport, answers: Sequence[str]) -> str:
-    return f"Seems to guess: right {percent(row.accuracy or 0.0)} of the time, about what chance gives."
+    return f"Right {percent(row.accuracy or 0.0)} of the time, about what guessing gives."
 
 
 def _always_same(row: AnnotatorReport, answers: Sequence[str]) -> str:
     found: dict[str, Any] | None = row.detail.get("always")
     if found is None:
-        return "Nearly always gives the same answer, which the others do not."
+        return "Gives nearly always the same answer, which the others do not."
     name, share = answer_name(answers, found["label"]), percent(found["share"])
-    return f"Nearly always answers {name}: {share} of their labels."
+    return f"Answers {name} {share} of the time, whatever the prompt."
 
 
 def _swaps(row: AnnotatorReport, answers: Sequence[str]) -> str:
     found: dict[str, Any] | None = row.detail.get("swaps")
     if found is None:
-        return "Takes one answer for another."
+        return "Gives one answer where another is right."
     true, given = answer_name(answers, found["true"]), answer_name(answers, found["given"])
     rate, low = percent(found["rate"]), percent(found["low"])
-    return f"Takes {true} for {given}: in {rate} of the cases that are probably {true} (at least {low})."
+    return f"Gives {given} where {true} is probably right: {rate} of those prompts (at least {low})."
 
 
 def _drift(row: AnnotatorReport, answers: Sequence[str]) -> str:
@@ -54,9 +53,8 @@ def _drift(row: AnnotatorReport, answers: Sequence[str]) -> str:
         return "Accuracy changed over time."
     day = datetime.fromtimestamp(found["at"], UTC).date().isoformat()
     before, after = found["before"], found["after"]
-    return (
-        f"Got {'worse' if after < before else 'better'} around {day}: from {percent(before)} right to {percent(after)}."
-    )
+    turn = "worse" if after < before else "better"
+    return f"Got {turn} around {day}: from {percent(before)} right to {percent(after)}."
 
 
 _SENTENCES: dict[str, Callable[[AnnotatorReport, Sequence[str]], str]] = {

@@ -33,6 +33,7 @@
     };
   }
 
+  const SHARE_AXIS = { range: [0, 1.001], tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: ["0", "25 %", "50 %", "75 %", "100 %"], tickangle: 0 };
   const CONFIG = { displayModeBar: false, responsive: true };
 
   /** One line per annotator from the low to the high end of the interval, best at the top, worst at the bottom. */
@@ -58,9 +59,10 @@
         },
       };
     });
-    const share = { range: [0, 1.001], tick0: 0, dtick: 0.25, tickformat: ".0%", title: { text: "Accuracy, with 95 % interval" } };
+    const narrow = place.clientWidth < 500;
+    const share = { ...SHARE_AXIS, title: { text: narrow ? "Accuracy" : "Accuracy, with 95 % interval" } };
     const order = named
-      ? { tickvals: ranks, ticktext: rows.map((row) => plain(row.name, 24)), range: [rows.length - 0.5, -0.5], showgrid: false, tickfont: { color: color("--ink") } }
+      ? { tickvals: ranks, ticktext: rows.map((row) => plain(row.name, narrow ? 14 : 24)), range: [rows.length - 0.5, -0.5], showgrid: false, tickfont: { color: color("--ink") } }
       : { range: [rows.length, -1], showticklabels: false, showgrid: false, title: { text: "Annotators, the most accurate on the right" } };
     Plotly.react(place, traces, layout({
       [`${along}axis`]: share,
@@ -89,11 +91,11 @@
     const loss = series("train_loss"), heldOut = series("held_out_log_likelihood");
     const settling = series("probability");
     document.getElementById("training").hidden = Object.keys(measured).length === 0;
+    document.getElementById("trajectories").hidden = settling.length < 2;
     if (loss.length > 0) {
       Plotly.react("loss-plot", [line(loss, "training loss"), line(heldOut.map(([step, value]) => [step, -value]), "held-out loss", "dash")],
         layout({ height: 280, xaxis: { title: { text: "Step" } }, yaxis: { title: { text: "Loss per label" }, rangemode: "tozero" } }), CONFIG);
     }
-    document.getElementById("trajectories").hidden = settling.length < 2;
     if (settling.length >= 2) {
       const people = settling[0][1].length, stride = Math.max(1, Math.ceil(people / TRAJECTORIES));
       const traces = [];
@@ -101,7 +103,7 @@
         traces.push({ ...line(settling.map(([step, values]) => [step, values[person]]), ""), opacity: 0.7, hoverinfo: "x+y" });
       }
       Plotly.react("trajectories-plot", traces,
-        layout({ height: 280, xaxis: { title: { text: "Step" } }, yaxis: { title: { text: "Expertise so far" }, range: [0, 1], tickformat: ".0%" } }), CONFIG);
+        layout({ height: 280, xaxis: { title: { text: "Step" } }, yaxis: { ...SHARE_AXIS, title: { text: "Right, so far" } } }), CONFIG);
     }
   }
 
