@@ -8,19 +8,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.child_process import leashed
+from app.data_folder import StartupError
 
 _SECONDS_TO_STOP = 60.0
-
-
-class DidNotStart(Exception):
-    """`realm up` ended before the service was ready; the message is what it said."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,8 @@ class RunningService:
 
 
 @contextmanager
-def running_service(data_dir: Path) -> Iterator[RunningService]:
-    """Start `realm up` on a free port, and stop it at the end. Raises DidNotStart.
+def running_service(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[RunningService]:
+    """Start `realm up` on a free port, and stop it at the end. `settings` are REALM_* variables. Raises StartupError.
 
     It has a session of its own, so that Ctrl-C reaches only us, and is on a leash, so that it ends with us in any case.
     """
@@ -46,7 +43,7 @@ def running_service(data_dir: Path) -> Iterator[RunningService]:
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            env=os.environ | {"PYTHONSAFEPATH": "1"},  # not an `app` that lies in the current folder
+            env={**os.environ, "PYTHONSAFEPATH": "1", **(settings or {})},  # safe from an `app` in the current folder
             start_new_session=True,
         ) as process,
     ):
@@ -56,7 +53,8 @@ def running_service(data_dir: Path) -> Iterator[RunningService]:
             if not line:
                 process.wait()
                 said.seek(0)
-                raise DidNotStart(said.read().strip() or f"`realm up` ended with exit code {process.returncode}")
+                message = said.read().strip().removeprefix("Error: ")
+                raise StartupError(message or f"`realm up` ended with exit code {process.returncode}.")
             yield _from(json.loads(line))
         finally:
             _stop(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,8 @@ def demo(
     from app.running_service import running_service
 
     say("Starting the service …")
-    with running_service(data_dir) as service, RealmClient(service.url, service.api_key) as client:
+    every_core = {"REALM_TORCH_THREADS": str(os.cpu_count() or 1)}  # nobody else uses this service
+    with running_service(data_dir, every_core) as service, RealmClient(service.url, service.api_key) as client:
         say(f"It is at {service.url} while the demo runs. This link opens its dashboard, once:\n  {service.login_link}")
         job = tour_of_sample(client) if data is None else tour_of_file(client, data)
     folder = escape(str(data_dir))

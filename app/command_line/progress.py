@@ -95,10 +95,10 @@ def _phase(job: Json) -> str:
     """Where a job is, in words."""
     state = job["progress"]
     if job["status"] != "running" or state is None:
-        behind = job["queue_position"]
-        return f"{job['status']}, {behind} before it" if behind else str(job["status"]).replace("_", " ")
+        place = job["queue_position"]
+        return f"queued, number {place} in the line" if place else str(job["status"]).replace("_", " ")
     phase = str(state["phase"]).replace("_", "-")
-    return f"{phase}, step {state['step']} of {state['total_steps']}" if state["total_steps"] else phase
+    return f"{phase}, step {state['step']} of {state['total_steps']}" if state["total_steps"] > 1 else phase
 
 
 def _time_left(eta_at: float | None) -> str:
