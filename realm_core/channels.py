@@ -16,6 +16,8 @@ from torch.nn.functional import one_hot
 LOGIT_BOUND = 6.0  # σ(±6) = .9975 and .0025: beyond it a sigmoid hardly moves any more
 _PROBABILITY_MARGIN = 1 / (1 + math.exp(LOGIT_BOUND))
 PRIOR_STRENGTH = 6.0  # pseudo-labels that pull an annotator towards the pool
+OPEN_AT = 0.3  # of the training, when a confusion channel goes from one coin to rows
+ROW_STRENGTH = 5.0  # pseudo-labels that pull a confusion row towards the one-coin row
 # A cell's running mean looks back over about this many passes of its labels. Shorter memories run after a model that is
 # still flat, believe the best annotator too much, and never come back.
 MEMORY_PASSES = 1.0
@@ -39,21 +41,26 @@ class SigmoidChannel(nn.Module):
     """A channel with one sigmoid per cell: (annotator, task), or (annotator, any task) where tasks share a column.
 
     `logit` (R, C) fp32 with C = T or 1; `running_mean` (R, C) is the state of the streaming EM, `label_count` (R, C)
-    how many training labels a cell has.
+    how many training labels a cell has, `n_answers` (T,) the K_t.
     """
 
     name: str
     logit: nn.Parameter
     running_mean: Tensor
     label_count: Tensor
+    n_answers: Tensor
 
-    def __init__(self, probability: Tensor, label_count: Tensor) -> None:
-        """probability (R, C) to start from; label_count (R, C)."""
+    def __init__(self, probability: Tensor, label_count: Tensor, n_answers: Tensor) -> None:
+        """probability (R, C) to start from; label_count (R, C); n_answers (T,)."""
         super().__init__()
         start = probability.float().clamp(_PROBABILITY_MARGIN, 1 - _PROBABILITY_MARGIN)
         self.logit = nn.Parameter(torch.logit(start))
         self.register_buffer("running_mean", start.clone())
         self.register_buffer("label_count", label_count.float())
+        self.register_buffer("n_answers", n_answers.long())
+
+    def advance(self, share_done: float) -> None:
+        """Told before every step how much of the training is over, 0 to 1."""
 
     def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
         """log π_r(l | y) of M labels for every truth y. annotator, label (M,) -> (M, K)."""
@@ -62,8 +69,8 @@ class SigmoidChannel(nn.Module):
     def _column(self, task: int) -> int:
         return task if self.logit.shape[1] > 1 else 0
 
-    def accuracy(self, n_answers: Tensor) -> Tensor:
-        """Probability of being right of every cell; n_answers (T,) -> (R, T)."""
+    def accuracy(self) -> Tensor:
+        """Probability of being right of every annotator on every task. (R, T)"""
         raise NotImplementedError
 
     @staticmethod
@@ -117,9 +124,9 @@ class ScalarChannel(SigmoidChannel):
     def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
         return mixture_log_likelihood(self.logit[annotator, self._column(task)], label, n_answers)
 
-    def accuracy(self, n_answers: Tensor) -> Tensor:
+    def accuracy(self) -> Tensor:
         expertise = torch.sigmoid(self.logit.detach())
-        return expertise + (1 - expertise) / n_answers
+        return expertise + (1 - expertise) / self.n_answers
 
     @staticmethod
     def probability_of(accuracy: Tensor, n_answers: Tensor) -> Tensor:
@@ -144,7 +151,7 @@ class OneCoinChannel(SigmoidChannel):
     def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
         return one_coin_log_likelihood(self.logit[annotator, self._column(task)], label, n_answers)
 
-    def accuracy(self, n_answers: Tensor) -> Tensor:
+    def accuracy(self) -> Tensor:
         return torch.sigmoid(self.logit.detach())
 
     @staticmethod
@@ -153,6 +160,78 @@ class OneCoinChannel(SigmoidChannel):
 
     def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
         return right
+
+
+class ConfusionChannel(OneCoinChannel):
+    """A K×K stochastic matrix per annotator and task; row y is π_r(· | y).
+
+    Cold matrices collapse, so the channel answers as a one-coin for the first OPEN_AT of the training; from then on its
+    rows are the MAP estimate under a Dirichlet prior of ROW_STRENGTH pseudo-labels, spread like the annotator's
+    one-coin row. Learned by `absorb` alone.
+
+    `shares` (R, T, K, K) is the running share of a cell's labels by (truth, label); `log_rows` has the same shape.
+    """
+
+    name = "confusion"
+    shares: Tensor
+    log_rows: Tensor
+    rows_open: Tensor
+
+    def __init__(self, probability: Tensor, label_count: Tensor, n_answers: Tensor) -> None:
+        super().__init__(probability, label_count, n_answers)
+        start = torch.stack([self._one_coin_rows(task) for task in range(len(n_answers))], dim=1)
+        self.register_buffer("shares", start / n_answers.float()[:, None, None])
+        self.register_buffer("log_rows", start.clamp(min=_PROBABILITY_MARGIN).log())
+        self.register_buffer("rows_open", torch.tensor(False))
+
+    def _one_coin_rows(self, task: int) -> Tensor:
+        """The one-coin's K×K rows of every annotator, zero beyond K_t. (R, K, K)"""
+        k, largest = int(self.n_answers[task]), int(self.n_answers.max())
+        accuracy = torch.sigmoid(self.logit.detach()[:, task])[:, None, None]
+        own = torch.eye(k, device=accuracy.device)
+        rows = own * accuracy + (1 - own) * (1 - accuracy) / max(k - 1, 1)
+        return nn.functional.pad(rows, (0, largest - k, 0, largest - k))
+
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+        if not self.rows_open:
+            return super().log_likelihood(annotator, label, task, n_answers)
+        return self.log_rows[annotator, task, :n_answers, label]
+
+    def accuracy(self) -> Tensor:
+        """Σ_y P(y) π_r(y | y), with P(y) the truths that the annotator met."""
+        if not self.rows_open:
+            return super().accuracy()
+        met = self.shares.sum(dim=3) / self.shares.sum(dim=(2, 3)).clamp(min=_PROBABILITY_MARGIN)[:, :, None]
+        return (met * self.log_rows.diagonal(dim1=2, dim2=3).exp()).sum(dim=2)
+
+    @torch.no_grad()
+    def advance(self, share_done: float) -> None:
+        """Answer by the rows from OPEN_AT on."""
+        if self.rows_open or share_done < OPEN_AT:
+            return
+        self.rows_open.fill_(True)
+        for task in range(len(self.n_answers)):
+            self._set_rows(task)
+
+    @torch.no_grad()
+    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int) -> None:
+        super().absorb(posterior, annotator, label, task)
+        k, cell_shape = posterior.shape[1], self.shares.shape[2:]
+        of_label = torch.zeros(len(label), *cell_shape, device=label.device)
+        of_label[torch.arange(len(label)), :k, label] = posterior
+        total = torch.zeros_like(self.shares[:, task]).index_add(0, annotator, of_label)
+        seen = torch.bincount(annotator, minlength=len(self.logit)).float()
+        share = (seen / (MEMORY_PASSES * self.label_count[:, task]).clamp(min=1.0)).clamp(max=1.0)[:, None, None]
+        here = self.shares[:, task]
+        here += share * (total / seen.clamp(min=1.0)[:, None, None] - here)
+        if self.rows_open:
+            self._set_rows(task)
+
+    def _set_rows(self, task: int) -> None:
+        n = self.label_count[:, task, None, None]
+        counts = n * self.shares[:, task] + ROW_STRENGTH * self._one_coin_rows(task)
+        rows = counts / counts.sum(dim=2, keepdim=True).clamp(min=_PROBABILITY_MARGIN)
+        self.log_rows[:, task] = rows.clamp(min=_PROBABILITY_MARGIN).log()
 
 
 class PerfectChannel(nn.Module):
@@ -168,5 +247,5 @@ class PerfectChannel(nn.Module):
 
 Channel = SigmoidChannel | PerfectChannel
 CHANNELS: dict[str, type[SigmoidChannel]] = {
-    channel.name: channel for channel in (ScalarChannel, PerTaskChannel, OneCoinChannel)
+    channel.name: channel for channel in (ScalarChannel, PerTaskChannel, OneCoinChannel, ConfusionChannel)
 }

@@ -155,6 +155,6 @@ def load_model(folder: Path) -> FineTuned:
 def _load_channel(name: str, tensors: Weights) -> Channel:
     if name == PerfectChannel.name:
         return PerfectChannel()
-    channel = CHANNELS[name](torch.sigmoid(tensors["logit"]), tensors["label_count"])
+    channel = CHANNELS[name](torch.sigmoid(tensors["logit"]), tensors["label_count"], tensors["n_answers"])
     channel.load_state_dict(tensors)
     return channel

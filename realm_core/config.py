@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Auto = Literal["auto"]
 MethodType = Literal["realm", "supervised", "aggregation"]
-ChannelName = Literal["scalar", "per_task", "one_coin"]
+ChannelName = Literal["scalar", "per_task", "one_coin", "confusion"]
 LikelihoodName = Literal["marginal", "joint"]
 ExpertiseUpdate = Literal["gradient", "em"]
 
@@ -28,7 +28,9 @@ class Hyperparameters(BaseModel):
         "auto",
         description="How an annotator turns the truth y into a label l. `scalar` (Eq. 1): w·[l=y] + (1−w)/K, w = σ(α). "
         "`per_task` (Eq. 4): the same with one w per annotator and task. "
-        "`one_coin`: a if l=y else (1−a)/(K−1), a = σ(β) per task; can go below chance.",
+        "`one_coin`: a if l=y else (1−a)/(K−1), a = σ(β) per task; can go below chance. `confusion`: a K×K "
+        "stochastic matrix per annotator and task, one_coin for the first 30 % of the steps, then rows pulled to it. "
+        "`auto` takes one_coin or confusion, whichever predicts left-out labels better.",
     )
     likelihood: LikelihoodName | Auto = Field(
         "auto",
@@ -55,6 +57,12 @@ class Hyperparameters(BaseModel):
     evaluations: int = Field(10, ge=1, description="How often the held-out likelihood is measured.")
     patience: int = Field(5, ge=1, description="Evaluations without a better held-out likelihood before stopping.")
     cross_fit_folds: int = Field(5, ge=0, le=20, description="Folds of the report; 0: in-sample intervals, said so.")
+
+    @model_validator(mode="after")
+    def _confusion_is_learned_in_closed_form(self) -> Self:
+        if self.channel == "confusion" and self.expertise_update == "gradient":
+            raise ValueError("channel `confusion` is learned by expertise_update `em` only")
+        return self
 
 
 class TrainingConfig(BaseModel):
@@ -121,7 +129,7 @@ def resolve(config: TrainingConfig, *, n_prompts: int, n_tasks: int, on_gpu: boo
     plan = Plan(
         channel=channel,
         likelihood=likelihood,
-        expertise_update=value_of("expertise_update", "gradient" if paper else "em", preset),
+        expertise_update=value_of("expertise_update", "gradient" if paper and channel != "confusion" else "em", preset),
         learning_rate=value_of("learning_rate", 1e-4, "keeps what the pretrained model knows"),
         answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),
         expertise_learning_rate=value_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from realm_core.annotations import Annotations, FloatArray
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
 from realm_core.cross_fitting import ZeroShot, as_cosines, calibrate_zero_shot, cross_fit
 from realm_core.reliability import Report, build_report
+from realm_core.truth_choice import best_truth
 
 if TYPE_CHECKING:
     from realm_core.channels import Channel
@@ -100,10 +101,14 @@ def _fine_tune(
         n_tasks=len(annotations.tasks),
         on_gpu=device.type == "cuda",
     )
-    observer.resolved(reasons)
     observer.progress("reading", 0, 1, _READING[0])
     scorer = EncoderScorer.from_pretrained(base, plan.max_length).to(device)
     embeddings, zero_shot = _read(scorer, annotations)
+    if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
+        choice = best_truth(annotations, zero_shot.log_p)
+        plan = replace(plan, channel=choice.channel)
+        reasons["channel"] = {"value": choice.channel, "why": choice.why}
+    observer.resolved(reasons)
     channel = _start_channel(annotations, zero_shot, plan, config).to(device)
     observer.event(
         f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}.",
@@ -172,7 +177,7 @@ def _start_channel(annotations: Annotations, zero_shot: ZeroShot, plan: Plan, co
             (start * count).sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1),
             count.sum(1, keepdim=True),
         )
-    return channel_class(start, count)
+    return channel_class(start, count, n_answers)
 
 
 def _labels_per_cell(annotations: Annotations) -> FloatArray:
@@ -187,15 +192,11 @@ def _answers_per_task(annotations: Annotations) -> FloatArray:
 
 def _trained_accuracy(channel: Channel, annotations: Annotations) -> FloatArray | None:
     """What the channel came to believe of each annotator on each task (R, T); None for the supervised baseline."""
-    import torch
-
     from realm_core.channels import PerfectChannel
 
     if isinstance(channel, PerfectChannel):
         return None
-    n_answers = torch.from_numpy(_answers_per_task(annotations)).to(channel.logit.device)
-    accuracy = channel.accuracy(n_answers).double().cpu().numpy()
-    return np.broadcast_to(accuracy, (annotations.n_annotators, len(annotations.tasks)))
+    return np.asarray(channel.accuracy().double().cpu())
 
 
 def mean_expertise(annotations: Annotations, accuracy: FloatArray) -> float:

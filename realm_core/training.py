@@ -99,6 +99,8 @@ def fit(
         if state.step % evaluate_every == 0:
             _evaluate(scorer, channel, batches, held_out, plan.likelihood, state, best, events)
         _set_learning_rates(optimizer, done, plan)
+        if isinstance(channel, SigmoidChannel):
+            channel.advance(done)
         step_batches = [batches.batch(next(micro_batches)) for _ in range(plan.accumulation_steps)]
         loss = train_step(scorer, channel, optimizer, step_batches, plan)
         state.step += 1

@@ -13,7 +13,7 @@ import torch
 from realm_core import checkpoint
 from realm_core.annotations import Annotations
 from realm_core.batching import PromptBatches
-from realm_core.channels import Channel, OneCoinChannel, PerfectChannel, ScalarChannel
+from realm_core.channels import CHANNELS, Channel, PerfectChannel, SigmoidChannel
 from realm_core.config import Hyperparameters, Plan, TrainingConfig, resolve
 from realm_core.run import NotIdentifiable, refuse_mirrored
 from realm_core.scorers.encoder import EncoderScorer
@@ -38,9 +38,10 @@ def make_scorer(base: Path, annotations: Annotations) -> EncoderScorer:
     return scorer
 
 
-def make_channel(annotations: Annotations, start: float = 0.7) -> OneCoinChannel:
+def make_channel(annotations: Annotations, start: float = 0.7, name: str = "one_coin") -> SigmoidChannel:
     counts = np.bincount(annotations.annotator, minlength=annotations.n_annotators)[:, None]
-    return OneCoinChannel(torch.full((annotations.n_annotators, 1), start), torch.from_numpy(counts))
+    n_answers = torch.tensor([len(annotations.tasks[0].answers)])
+    return CHANNELS[name](torch.full((annotations.n_annotators, 1), start), torch.from_numpy(counts), n_answers)
 
 
 class Log:
@@ -109,7 +110,7 @@ def test_micro_batches_make_the_step_of_one_batch(tiny_bert: Path) -> None:
     for cuts in (1, 4):
         scorer, channel = (
             make_scorer(tiny_bert, annotations).train(),
-            ScalarChannel(torch.tensor([[0.5], [0.5]]), torch.ones(2, 1)),
+            make_channel(annotations, 0.5, "scalar"),
         )
         plan = make_plan(annotations, likelihood="marginal", channel="scalar", expertise_update="gradient")
         batches = PromptBatches(annotations, scorer.tokenize(annotations.prompts), 0, torch.device("cpu"))
@@ -174,7 +175,7 @@ def test_a_crowd_is_recovered_and_beats_noisy_fine_tuning(tiny_bert: Path, tmp_p
     fit_quietly(scorer, channel, annotations, plan, tmp_path)
     noisy = make_scorer(tiny_bert, annotations)
     fit_quietly(noisy, PerfectChannel(), annotations, replace(plan, likelihood="marginal"), tmp_path)
-    np.testing.assert_allclose(channel.accuracy(torch.tensor([4.0])).squeeze(1), [0.9, 0.3, 0.3], atol=0.05)
+    np.testing.assert_allclose(channel.accuracy().squeeze(1), [0.9, 0.3, 0.3], atol=0.05)
     ours, theirs = accuracy_on(scorer, annotations, truth), accuracy_on(noisy, annotations, truth)
     assert ours > 0.98
     assert ours > theirs
@@ -184,9 +185,9 @@ def test_the_paper_s_preset_tells_an_expert_from_guessers(tiny_bert: Path, tmp_p
     annotations, _ = make_crowd((0.9, 0.3, 0.3), n_items=600)
     plan = make_plan(annotations, preset="paper", n_epochs=5)
     assert (plan.channel, plan.likelihood, plan.expertise_update) == ("scalar", "marginal", "gradient")
-    scorer, channel = make_scorer(tiny_bert, annotations), ScalarChannel(torch.full((3, 1), 0.5), torch.ones(3, 1))
+    scorer, channel = make_scorer(tiny_bert, annotations), make_channel(annotations, 0.5, "scalar")
     fit_quietly(scorer, channel, annotations, plan, tmp_path)
-    expert, *guessers = channel.accuracy(torch.tensor([4.0])).squeeze(1).tolist()
+    expert, *guessers = channel.accuracy().squeeze(1).tolist()
     assert expert > 0.85
     assert max(guessers) < 0.4
 
@@ -195,7 +196,15 @@ def test_a_below_chance_annotator_is_learned_to_be_below_chance(tiny_bert: Path,
     annotations, _ = make_crowd((0.9, 0.8, 0.05), n_items=400)
     scorer, channel = make_scorer(tiny_bert, annotations), make_channel(annotations)
     fit_quietly(scorer, channel, annotations, make_plan(annotations), tmp_path)
-    assert channel.accuracy(torch.tensor([4.0]))[2, 0] < 0.1
+    assert channel.accuracy()[2, 0] < 0.1
+
+
+def test_staged_confusion_unmasks_systematic_errors(tiny_bert: Path, tmp_path: Path) -> None:
+    annotations, truth = make_crowd((0.9, 0.1, 0.1), n_items=800, systematic=True)
+    scorer, channel = make_scorer(tiny_bert, annotations), make_channel(annotations, name="confusion")
+    fit_quietly(scorer, channel, annotations, make_plan(annotations, channel="confusion"), tmp_path)
+    assert accuracy_on(scorer, annotations, truth) > 0.95
+    np.testing.assert_allclose(channel.accuracy().squeeze(1), [0.9, 0.1, 0.1], atol=0.05)
 
 
 def test_a_start_below_chance_does_not_ship_a_flipped_model(tiny_bert: Path, tmp_path: Path) -> None:
@@ -203,7 +212,7 @@ def test_a_start_below_chance_does_not_ship_a_flipped_model(tiny_bert: Path, tmp
     scorer, channel = make_scorer(tiny_bert, annotations), make_channel(annotations, start=0.1)
     fit_quietly(scorer, channel, annotations, make_plan(annotations), tmp_path)
     assert accuracy_on(scorer, annotations, truth) < 0.5  # it did learn the mirror image…
-    after = channel.accuracy(torch.tensor([2.0])).double().numpy()
+    after = channel.accuracy().double().numpy()
     with pytest.raises(NotIdentifiable, match="upside down"):  # …and is not kept
         refuse_mirrored(annotations, np.full((2, 1), 0.7), after)
     refuse_mirrored(annotations, np.full((2, 1), 0.7), np.full((2, 1), 0.8))

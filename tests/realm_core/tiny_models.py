@@ -55,16 +55,20 @@ def make_prompts(truth: IntArray, seed: int) -> tuple[str, ...]:
 
 
 def make_crowd(
-    accuracies: tuple[float, ...], n_items: int = 240, seed: int = 0, n_classes: int = 4
+    accuracies: tuple[float, ...], n_items: int = 240, seed: int = 0, n_classes: int = 4, systematic: bool = False
 ) -> tuple[Annotations, IntArray]:
-    """Everybody labels every item; a wrong label is any other one alike. The annotations and the truth (N,)."""
+    """Everybody labels every item; a wrong label is any other one alike, or (systematic) always the same one.
+
+    The annotations and the truth (N,).
+    """
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, n_classes, n_items).astype(np.int32)
     n_annotators = len(accuracies)
     item = np.repeat(np.arange(n_items, dtype=np.int32), n_annotators)
     annotator = np.tile(np.arange(n_annotators, dtype=np.int32), n_items)
     right = rng.random(len(item)) < np.asarray(accuracies)[annotator]
-    wrong = (truth[item] + rng.integers(1, n_classes, len(item))) % n_classes
+    offset = 1 + annotator % (n_classes - 1) if systematic else rng.integers(1, n_classes, len(item))
+    wrong = (truth[item] + offset) % n_classes
     annotations = Annotations(
         tasks=(Task("topic", ANSWERS[:n_classes]),),
         annotators=tuple(f"annotator {number}" for number in range(n_annotators)),
