@@ -106,8 +106,8 @@ def _fine_tune(
     embeddings, zero_shot = _read(scorer, annotations)
     if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
         choice = best_truth(annotations, zero_shot.log_p)
-        plan = replace(plan, channel=choice.channel)
-        reasons["channel"] = {"value": choice.channel, "why": choice.why}
+        plan = replace(plan, channel=choice.candidate.channel)
+        reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
     observer.resolved(reasons)
     channel = _start_channel(annotations, zero_shot, plan, config).to(device)
     observer.event(
