@@ -5,13 +5,13 @@ Reading goes to the dataset's own tables, not to the partitioned parents: see pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import any_, bindparam, select, text
+from sqlalchemy import Row, any_, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, INTEGER, TEXT
 from sqlalchemy.orm import Session
 
@@ -20,9 +20,9 @@ from app.database.partition_queries import psycopg_connection
 from app.database.tables import Annotator, Item
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray, IntArray, Task
 
-_LIVE = "added_in <= {version} AND (superseded_in IS NULL OR superseded_in > {version})"
 _COPY_HEADER_BYTES = 19
 _COPY_END_BYTES = 2
+_ROWS_STREAMED = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def annotator_ids(session: Session, project_id: str, names: Sequence[str]) -> In
     found = select(Annotator.name, Annotator.id).where(
         Annotator.project_id == project_id, Annotator.name == any_(bindparam("names", type_=ARRAY(TEXT)))
     )
-    ids = dict(session.execute(found, given).tuples().all())
+    ids = dict(session.execute(found, given).all())
     return np.array([ids[name] for name in names], np.int32)
 
 
@@ -76,7 +76,7 @@ def load_annotations(session: Session, dataset_key: int, version: int) -> Loaded
 
 def annotator_names(session: Session, ids: Sequence[int]) -> dict[int, str]:
     found = select(Annotator.id, Annotator.name).where(Annotator.id == any_(bindparam("ids", type_=ARRAY(INTEGER))))
-    return dict(session.execute(found, {"ids": list(ids)}).tuples().all())
+    return dict(session.execute(found, {"ids": list(ids)}).all())
 
 
 def load_tasks(session: Session, dataset_key: int, version: int) -> tuple[Task, ...]:
@@ -102,7 +102,8 @@ def load_labels(session: Session, dataset_key: int, version: int) -> Labels:
     """The labels of a dataset version as arrays, without any text."""
     query = (
         "SELECT item, annotator, label, coalesce(date_part('epoch', created_at), 'NaN') "
-        f"FROM annotations_{int(dataset_key)} WHERE {_LIVE.format(version=int(version))}"
+        f"FROM annotations_{int(dataset_key)} "
+        f"WHERE added_in <= {int(version)} AND (superseded_in IS NULL OR superseded_in > {int(version)})"
     )
     with (
         psycopg_connection(session).cursor() as cursor,
@@ -120,6 +121,34 @@ def load_labels(session: Session, dataset_key: int, version: int) -> Labels:
         rows["label"].astype(np.int32),
         None if np.isnan(created_at).all() else created_at,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ItemShapes:
+    """The task of each item of a version, and whether it has options of its own. (N,)"""
+
+    task: IntArray
+    has_options: NDArray[np.bool_]
+
+
+def load_item_shapes(session: Session, dataset_key: int, version: int) -> ItemShapes:
+    table = f"items_{int(dataset_key)}"
+    query = f"SELECT task, options IS NOT NULL FROM {table} WHERE added_in <= :version ORDER BY item"
+    rows = np.array(session.execute(text(query), {"version": version}).all(), np.int32).reshape(-1, 2)
+    return ItemShapes(rows[:, 0], rows[:, 1] == 1)
+
+
+def stream_rows(session: Session, dataset_key: int, version: int) -> Iterator[Sequence[Row[Any]]]:
+    """The live labels of a version with all that is known of them, by item and annotator, some thousands at a time."""
+    query = text(
+        "SELECT i.item_id, i.prompt, i.task, i.options, n.name AS annotator, a.label, i.gold, a.created_at, "
+        f"a.duration_ms, a.cost FROM annotations_{int(dataset_key)} AS a "
+        f"JOIN items_{int(dataset_key)} AS i USING (item) JOIN annotators AS n ON n.id = a.annotator "
+        "WHERE a.added_in <= :version AND (a.superseded_in IS NULL OR a.superseded_in > :version) "
+        "ORDER BY a.item, a.annotator"
+    ).columns(options=Item.options.type)
+    result = session.execute(query, {"version": version}, execution_options={"yield_per": _ROWS_STREAMED})
+    return iter(result.partitions())
 
 
 def _load_items(session: Session, dataset_key: int, version: int) -> Sequence[Any]:

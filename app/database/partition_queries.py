@@ -157,3 +157,11 @@ def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]],
                 block[name] = values[part]
             copy.write(block.tobytes())
         copy.write(_BINARY_END)
+
+
+def set_gold(session: Session, items: str, gold: NDArray[np.int16]) -> None:
+    """Write the gold labels (N,) into the table `items`, where there are any."""
+    session.execute(text("CREATE TEMPORARY TABLE given_gold (item integer, gold smallint) ON COMMIT DROP"))
+    rows = np.flatnonzero(gold != UNKNOWN)
+    copy_binary(session, "given_gold", {"item": np.arange(len(gold), dtype=np.int32), "gold": gold}, rows)
+    session.execute(text(f"UPDATE {items} AS i SET gold = g.gold FROM given_gold AS g WHERE i.item = g.item"))

@@ -1,0 +1,93 @@
+"""Puts what was uploaded into Postgres while it arrives: one connection, one transaction, nothing half-kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.database import annotation_queries, dataset_queries, partition_queries
+from app.database.base import new_id
+from app.database.tables import Dataset, DatasetVersion
+from app.datasets.statistics import CrowdLabels, statistics_of
+from realm_core.formats.columns import ColumnPlan
+from realm_core.formats.faults import Faults
+from realm_core.formats.reader import AnnotationFile, AnnotationReader
+from realm_core.formats.reading_options import ReadingOptions
+from realm_core.formats.table import AnnotationTable
+
+FIRST_VERSION = 1
+
+
+def store_dataset(
+    session: Session, project_id: str, name: str, file: AnnotationFile, options: ReadingOptions, faults: Faults
+) -> tuple[Dataset, DatasetVersion]:
+    """A new dataset of a file. Raises BadData."""
+    reader = AnnotationReader(file, options, faults)
+    dataset = dataset_queries.add_dataset(session, new_id("ds_"), project_id, name, has_text=reader.has_text)
+    partition_queries.create(session, dataset.key)
+    with partition_queries.copying_items(
+        session, f"items_{dataset.key}", dataset_key=dataset.key, version=FIRST_VERSION
+    ) as write_items:
+        for new_items in reader.blocks():
+            write_items(new_items)
+    table = reader.finish()
+    ids = annotation_queries.annotator_ids(session, project_id, table.annotators)
+    partition_queries.copy_annotations(
+        session, f"annotations_{dataset.key}", table, ids, dataset_key=dataset.key, version=FIRST_VERSION
+    )
+    if table.gold is not None:
+        partition_queries.set_gold(session, f"items_{dataset.key}", table.gold)
+    partition_queries.attach(session, dataset.key)
+    _add_tasks(session, dataset, table)
+    return dataset, _add_version(session, dataset, table, file.plan)
+
+
+def _add_tasks(session: Session, dataset: Dataset, table: AnnotationTable) -> None:
+    for number, task in enumerate(table.tasks):
+        answers = [
+            {"name": answer, "description": description, "added_in": FIRST_VERSION}
+            for answer, description in task.answers.items()
+        ]
+        dataset_queries.add_task(
+            session,
+            dataset_key=dataset.key,
+            task=number,
+            name=task.name,
+            answers=answers,
+            declared=task.declared,
+            added_in=FIRST_VERSION,
+        )
+
+
+def _add_version(session: Session, dataset: Dataset, table: AnnotationTable, plan: ColumnPlan) -> DatasetVersion:
+    statistics = statistics_of(
+        CrowdLabels(
+            tasks=[(task.name, tuple(task.answers)) for task in table.tasks],
+            annotators=table.annotators,
+            item_task=table.item_task,
+            item_has_options=table.item_has_options,
+            item=table.item,
+            annotator=table.annotator,
+            label=table.label,
+        )
+    )
+    return dataset_queries.add_version(
+        session,
+        dataset_key=dataset.key,
+        number=FIRST_VERSION,
+        sha256=table.sha256,
+        n_labels=table.counts.labels,
+        n_items=table.counts.items,
+        n_annotators=table.counts.annotators,
+        counts=table.counts.as_dict(),
+        warnings=[*statistics["warnings"], *unused_columns(plan)],
+        statistics=statistics,
+    )
+
+
+def unused_columns(plan: ColumnPlan) -> list[dict[str, Any]]:
+    if not plan.unused:
+        return []
+    names = ", ".join(repr(name[:60]) for name in plan.unused[:10])
+    return [{"code": "unused_columns", "detail": f"Columns that are not used here: {names}."}]

@@ -1,0 +1,111 @@
+"""/v1/datasets: upload, look at, append to, export and delete what a crowd said."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from app.access.authentication import PrincipalDep
+from app.database.tables import Dataset
+from app.datasets import export, service
+from app.datasets.receiving import MEDIA_TYPES, Receiver
+from app.datasets.schemas import (
+    DatasetObject,
+    DeletionQuery,
+    StatisticsObject,
+    UploadedDataset,
+    UploadParameters,
+    UploadQuery,
+    VersionNumber,
+    VersionObject,
+    VersionQuery,
+)
+from app.dependencies import PageDep, PageOf, SessionDep
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+_UPLOADS = Receiver(UploadQuery, UploadParameters)
+
+
+def _request_body(parameters: type[BaseModel], query: type[BaseModel]) -> dict[str, Any]:
+    """The bodies that a receiver takes, for the OpenAPI document."""
+    text, binary = {"schema": {"type": "string"}}, {"schema": {"type": "string", "format": "binary"}}
+    form = query.model_json_schema()
+    form["properties"]["file"] = {"type": "string", "format": "binary"}
+    content = {kind: binary if "parquet" in kind else text for kind in MEDIA_TYPES}
+    content["application/json"] = {"schema": parameters.model_json_schema()}
+    content["multipart/form-data"] = {"schema": form | {"required": ["file"]}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _get_dataset(dataset_id: str, session: SessionDep, principal: PrincipalDep) -> Dataset:
+    """The dataset that the path names."""
+    return service.get_dataset(session, principal.project_id, dataset_id)
+
+
+DatasetDep = Annotated[Dataset, Depends(_get_dataset, scope="function")]
+
+
+@router.post("", status_code=201, openapi_extra=_request_body(UploadParameters, UploadQuery))
+async def create_dataset(
+    request: Request, principal: PrincipalDep, query: Annotated[UploadQuery, Query()]
+) -> UploadedDataset:
+    """Upload what a crowd said: a row for each label.
+
+    Columns: annotator, label, and prompt (or only item_id, for data without text); optional are task, item_id,
+    options (this prompt's own choices, as a JSON list), gold, created_at, duration_ms and cost. The body is CSV, TSV,
+    JSONL, Parquet, JSON or a form with a file, plain or gzip; it is read while it arrives. Of several rows of one
+    annotator on one item the last counts. Either the dataset is made whole or nothing is kept.
+    """
+    return await _UPLOADS.receive(
+        request, query, service.limits(), partial(service.create_dataset, principal.project_id)
+    )
+
+
+@router.get("")
+def list_datasets(session: SessionDep, principal: PrincipalDep, page: PageDep) -> PageOf[DatasetObject]:
+    """The project's datasets, newest first."""
+    return service.list_datasets(session, principal.project_id, page)
+
+
+@router.get("/{dataset_id}")
+def get_dataset(session: SessionDep, dataset: DatasetDep) -> DatasetObject:
+    """One dataset, as its newest version has it."""
+    return service.dataset_object(session, dataset)
+
+
+@router.delete("/{dataset_id}", status_code=204)
+def delete_dataset(session: SessionDep, dataset: DatasetDep, query: Annotated[DeletionQuery, Query()]) -> None:
+    """Delete a dataset. Finished jobs keep their report and model, without prompts; `cascade` deletes them too."""
+    service.delete_dataset(session, dataset, cascade=query.cascade)
+
+
+@router.get("/{dataset_id}/versions")
+def list_versions(session: SessionDep, dataset: DatasetDep, page: PageDep) -> PageOf[VersionObject]:
+    """The versions of a dataset, newest first. None of them ever changes."""
+    return service.list_versions(session, dataset, page)
+
+
+@router.get("/{dataset_id}/versions/{number}")
+def get_version(session: SessionDep, dataset: DatasetDep, number: VersionNumber) -> VersionObject:
+    """One version of a dataset."""
+    return service.version_object(dataset, service.get_version(session, dataset, number))
+
+
+@router.get("/{dataset_id}/statistics")
+def get_statistics(
+    session: SessionDep, dataset: DatasetDep, query: Annotated[VersionQuery, Query()]
+) -> StatisticsObject:
+    """What the labels look like before anything is learned from them, and what cannot be learned."""
+    return service.statistics(session, dataset, service.get_version(session, dataset, query.version))
+
+
+@router.get("/{dataset_id}/annotations", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+def export_annotations(session: SessionDep, dataset: DatasetDep, query: Annotated[VersionQuery, Query()]) -> Response:
+    """All labels as CSV, a row each. Texts that a spreadsheet would run as a formula start with an apostrophe."""
+    version = service.get_version(session, dataset, query.version)
+    return export.csv_download(dataset, version.number)

@@ -1,0 +1,160 @@
+"""What a crowd's labels look like before anything is learned from them, and what cannot be learned from them.
+
+All of it is counted in integer arrays, once, when a version is made or first asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realm_core.formats.answers import similar_labels
+
+_CELLS_AT_ONCE = 4_000_000
+_LONGEST_HISTOGRAM = 20
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class CrowdLabels:
+    """The labels of a version, sorted by item. Shapes: (L,) for labels, (N,) for items.
+
+    `tasks` are names and answers; `annotators` are names by number. `label` indexes the item's own options where
+    `item_has_options`.
+    """
+
+    tasks: Sequence[tuple[str, Sequence[str]]]
+    annotators: Sequence[str]
+    item_task: NDArray[Any]
+    item_has_options: NDArray[np.bool_]
+    item: NDArray[Any]
+    annotator: NDArray[Any]
+    label: NDArray[Any]
+
+    @cached_property
+    def labels_per_item(self) -> NDArray[np.int64]:
+        return np.bincount(self.item, minlength=len(self.item_task))
+
+    @cached_property
+    def labels_per_annotator(self) -> NDArray[np.int64]:
+        return np.bincount(self.annotator, minlength=len(self.annotators))
+
+    @cached_property
+    def shares_items(self) -> NDArray[np.bool_]:
+        """Has the annotator labelled an item that somebody else labelled too? (R,)"""
+        shared = np.bincount(self.annotator, self.labels_per_item[self.item] > 1, minlength=len(self.annotators))
+        return shared > 0
+
+    @cached_property
+    def equal_pairs(self) -> NDArray[np.int64]:
+        """Pairs of equal labels on each item. (N,)"""
+        pairs = np.zeros(len(self.item_task), np.int64)
+        n_answers = int(self.label.max()) + 1
+        step = max(1, _CELLS_AT_ONCE // n_answers)
+        for start in range(0, len(pairs), step):
+            end = min(start + step, len(pairs))
+            first, last = np.searchsorted(self.item, [start, end])
+            cell = (self.item[first:last] - start).astype(np.int64) * n_answers + self.label[first:last]
+            counts = np.bincount(cell, minlength=(end - start) * n_answers).reshape(-1, n_answers)
+            pairs[start:end] = (counts * (counts - 1) // 2).sum(axis=1)
+        return pairs
+
+    @cached_property
+    def pairs(self) -> NDArray[np.int64]:
+        """Pairs of labels on each item. (N,)"""
+        return self.labels_per_item * (self.labels_per_item - 1) // 2
+
+
+def statistics_of(crowd: CrowdLabels) -> dict[str, Any]:
+    """Labels per item and per annotator, overlap, agreement, balance, and warnings."""
+    per_item = crowd.labels_per_item
+    return {
+        "labels": len(crowd.item),
+        "items": len(crowd.item_task),
+        "annotators": len(crowd.annotators),
+        "labels_per_item": _spread(per_item) | {"histogram": _histogram(per_item)},
+        "labels_per_annotator": _spread(crowd.labels_per_annotator),
+        "overlap": {
+            "items_with_several_labels": int((per_item > 1).sum()),
+            "share": float((per_item > 1).mean()),
+            "annotators_without_overlap": int((~crowd.shares_items).sum()),
+        },
+        "agreement": _share(crowd.equal_pairs.sum(), crowd.pairs.sum()),
+        "tasks": [_task_statistics(crowd, number) for number in range(len(crowd.tasks))],
+        "warnings": [{"code": code, "detail": detail} for code, detail in _warnings(crowd)],
+    }
+
+
+def _spread(counts: NDArray[np.int64]) -> dict[str, float]:
+    return {
+        "min": int(counts.min()),
+        "median": float(np.median(counts)),
+        "mean": float(counts.mean()),
+        "max": int(counts.max()),
+    }
+
+
+def _histogram(counts: NDArray[np.int64]) -> dict[str, int]:
+    """How many have 1, 2, 3, … labels; the last bar holds all that have as many or more."""
+    bars = np.bincount(np.minimum(counts, _LONGEST_HISTOGRAM))
+    return {f"{number}+" if number == _LONGEST_HISTOGRAM else str(number): int(n) for number, n in enumerate(bars) if n}
+
+
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _task_statistics(crowd: CrowdLabels, number: int) -> dict[str, Any]:
+    """One task. Balance counts the labels on items without options of their own, whose answers all mean the same."""
+    name, answers = crowd.tasks[number]
+    of_task = crowd.item_task == number
+    labels = of_task[crowd.item]
+    counted = crowd.label[labels & ~crowd.item_has_options[crowd.item]]
+    counts = np.bincount(counted, minlength=len(answers))
+    return {
+        "task": name,
+        "items": int(of_task.sum()),
+        "labels": int(labels.sum()),
+        "agreement": _share(crowd.equal_pairs[of_task].sum(), crowd.pairs[of_task].sum()),
+        "balance": [
+            {"label": answer, "count": int(count), "share": _share(count, len(counted))}
+            for answer, count in zip(answers, counts, strict=True)
+        ],
+    }
+
+
+def _warnings(crowd: CrowdLabels) -> Iterator[tuple[str, str]]:
+    """What cannot be learned from these labels."""
+    if len(crowd.annotators) == 1:
+        yield "one_annotator", "There is one annotator only, so nothing tells how far to trust the labels."
+    elif crowd.labels_per_item.max() == 1:
+        yield (
+            "one_label_per_prompt",
+            "Every prompt has one label, so annotators cannot be compared with each other; only a model that learns "
+            "from the texts can tell them apart.",
+        )
+    elif not crowd.shares_items.all():
+        alone = np.flatnonzero(~crowd.shares_items)
+        yield (
+            "annotators_without_overlap",
+            f"{len(alone):,} of {len(crowd.annotators):,} annotators share no prompt with anybody "
+            f"({_named([crowd.annotators[number] for number in alone[:_NAMES_SHOWN]], len(alone))}), so they cannot be "
+            "compared with others.",
+        )
+    for name, answers in crowd.tasks:
+        if len(answers) == 1:
+            yield "one_answer", f"Task {name!r} has one answer only, {answers[0]!r}: there is nothing to learn in it."
+        for alike in similar_labels(answers):
+            yield (
+                "similar_labels",
+                f"Task {name!r} has labels that differ only in case or spaces: {_named(alike, len(alike))}.",
+            )
+
+
+def _named(names: Sequence[str], n: int) -> str:
+    return ", ".join(repr(name[:60]) for name in names) + (", …" if n > len(names) else "")
