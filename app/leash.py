@@ -16,7 +16,8 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAPBSET_READ = 1, 8, 47, 2, 23
+_PR_SET_PDEATHSIG, _PR_CAPBSET_READ, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 23, 28, 47, 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -42,7 +43,8 @@ def _become(user: int) -> None:
     """Hand root's rights to `user`, but for that to find and read files."""
     may_read = _call("prctl", _PR_CAPBSET_READ, _CAP_DAC_READ_SEARCH, 0, 0, 0) == 1
     kept = _CAP_DAC_READ_SEARCH if may_read else _CAP_DAC_OVERRIDE
-    _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    # Without this bit access(2), by which Postgres looks for its own files, would not heed the right that is kept.
+    _call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)

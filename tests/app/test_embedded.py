@@ -144,6 +144,21 @@ def test_postgres_turns_other_system_users_away(running: Running) -> None:
     assert "Peer authentication failed" in done.stderr
 
 
+@pytest.mark.skipif(not ROOT, reason="an ordinary user has no rights to hand over")
+def test_root_hands_over_all_rights_but_that_to_find_and_read_files(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir(mode=0o700)
+    (hidden / "tool").touch(mode=0o755)
+    look = (
+        "import os, re, sys;"
+        "rights = re.search(r'CapEff:\\s+(\\w+)', open('/proc/self/status').read())[1];"
+        "print(os.getuid(), os.geteuid(), os.getgroups(), int(rights, 16), os.access(sys.argv[1], os.X_OK))"
+    )
+    command = leashed((sys.executable, "-c", look, str(hidden / "tool")), signal.SIGKILL, 65534)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() in {f"65534 65534 [] {right} True" for right in (1 << 1, 1 << 2)}, done.stderr
+
+
 def test_permissions_of_parents_stay_as_they_are(running: Running) -> None:
     assert facts_of(folder for folder, _, _ in running.parents_before) == running.parents_before
     assert running.servers.folder.path.stat().st_mode & 0o777 == 0o700
