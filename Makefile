@@ -20,6 +20,7 @@ help:
 	@echo "make format      put the code into shape; make clean: remove all that was made"
 
 setup: $(INSTALLED)
+	@:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "REALM needs Python 3.11 or newer, and there is none in PATH." \
