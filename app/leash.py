@@ -55,7 +55,10 @@ def _become(user: int) -> None:
 
 def main(parent: int, death_signal: int, user: int | None, program: list[str]) -> None:
     if user is not None:
-        _become(user)
+        try:
+            _become(user)
+        except OSError as error:
+            sys.exit(f"Root may not hand its rights to another user here ({error}). Run this as an ordinary user.")
     if sys.platform == "linux":
         _call("prctl", _PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
