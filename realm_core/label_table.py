@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from realm_core.annotations import Annotations, FloatArray
 
@@ -53,6 +54,19 @@ class LabelTable:
         """(N, R·T·Kmax): a one for each label, in the row of its item and the column of its (cell, answer)."""
         columns = self.cell * self.n_answers + self.label
         return _ones(self.item, columns, (self.n_items, self.n_cells * self.n_answers))
+
+    def group_sizes(self) -> NDArray[np.intp]:
+        """How many annotators are connected to each annotator by items that both labelled, themselves included. (R,)"""
+        groups = self.groups()
+        return np.bincount(groups)[groups]
+
+    def groups(self) -> NDArray[np.int32]:
+        """For each annotator the number of their group, connected by shared items, directly or through others. (R,)"""
+        n_nodes = self.n_annotators + self.n_items
+        edges = (self.cell // self.n_tasks, self.n_annotators + self.item)
+        graph = _ones(*edges, (n_nodes, n_nodes))
+        _, group = csgraph.connected_components(graph, directed=False)
+        return np.asarray(group[: self.n_annotators])
 
     def sum_over_cells(self, values: FloatArray) -> FloatArray:
         """Per-label values (L,) added up for each (annotator, task). (R·T,)"""

@@ -7,8 +7,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from realm_core.aggregation import Truth
 from realm_core.annotations import Annotations, FloatArray
@@ -71,23 +69,8 @@ class Evidence:
         if self.log_p is not None:
             return self.table.labels_per_cell
         compared = self.table.labels_per_item[self.table.item] > 1
-        compared &= self.group_sizes[self.table.cell // self.table.n_tasks] > 2
+        compared &= self.table.group_sizes()[self.table.cell // self.table.n_tasks] > 2
         return self.table.sum_over_cells(compared.astype(np.float64))
-
-    @cached_property
-    def groups(self) -> NDArray[np.int32]:
-        """For each annotator, which group of annotators who share items, directly or through others. (R,)"""
-        annotator = self.table.cell // self.table.n_tasks
-        shape = (self.table.n_annotators, self.table.n_items)
-        labels = sparse.coo_array((np.ones(len(annotator)), (annotator, self.table.item)), shape=shape)
-        graph = sparse.block_array([[None, labels], [labels.T, None]])
-        _, group = csgraph.connected_components(graph, directed=False)
-        return np.asarray(group[: self.table.n_annotators])
-
-    @cached_property
-    def group_sizes(self) -> NDArray[np.intp]:
-        """How many annotators are in each annotator's group. (R,)"""
-        return np.bincount(self.groups)[self.groups]
 
     @cached_property
     def label_counts(self) -> NDArray[np.intp]:

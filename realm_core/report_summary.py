@@ -114,6 +114,6 @@ def _notes(evidence: Evidence, *, cross_fitted: bool) -> Iterator[str]:
 
 def _note_on_groups(evidence: Evidence) -> Iterator[str]:
     """Annotators who share no prompts, directly or through others, cannot be compared."""
-    n_groups = len(np.unique(evidence.groups[np.unique(evidence.annotations.annotator)]))
+    n_groups = len(np.unique(evidence.table.groups()[np.unique(evidence.annotations.annotator)]))
     if n_groups > 1:
         yield f"The annotators fall into {n_groups:,} groups that share no prompts and cannot be compared."

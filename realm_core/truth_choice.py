@@ -22,26 +22,24 @@ LEAST_LIKELIHOOD = 1e-6  # of one label, so that no single surprise decides
 
 @dataclass(frozen=True)
 class Candidate:
-    """A channel, and whether the share of each answer is learned or uniform."""
+    """A channel, and where the share of each answer comes from: all the same, learned, or the model's p(y | x)."""
 
     channel: ChannelChoice
-    learn_prevalence: bool
+    shares: Literal["uniform", "learned", "model"]
 
     def fit(self, annotations: Annotations, log_prior: FloatArray | None, tolerance: float = 1e-6) -> Truth:
         method = one_coin if self.channel == "one_coin" else dawid_skene
-        return method(annotations, log_prior, learn_prevalence=self.learn_prevalence, tolerance=tolerance)
+        return method(annotations, log_prior, learn_prevalence=self.shares == "learned", tolerance=tolerance)
 
     def __str__(self) -> str:
-        return f"{self.channel}, {'learned' if self.learn_prevalence else 'uniform'} share of answers"
+        shares = "" if self.shares == "model" else f" with {self.shares} shares of answers"
+        return f"{'one accuracy' if self.channel == 'one_coin' else 'a confusion matrix'} per annotator{shares}"
 
 
-# From the fewest assumptions to the most: a learned share feeds back into what it is learned from.
-CANDIDATES = (
-    Candidate("one_coin", False),
-    Candidate("confusion", False),
-    Candidate("one_coin", True),
-    Candidate("confusion", True),
-)
+# From the fewest parameters to the most. Matrices with uniform shares are missing: they make up for a rare answer by
+# renaming it, predict labels as well as the truth does, and get a third of the items wrong.
+WITHOUT_MODEL = (Candidate("one_coin", "uniform"), Candidate("one_coin", "learned"), Candidate("confusion", "learned"))
+WITH_MODEL = (Candidate("one_coin", "model"), Candidate("confusion", "model"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,29 +47,33 @@ class Choice:
     """The truth inference that was chosen, its result, and a sentence that says why."""
 
     truth: Truth
-    channel: ChannelChoice
-    learn_prevalence: bool
+    candidate: Candidate
     why: str
+
+    @property
+    def channel(self) -> ChannelChoice:
+        return self.candidate.channel
 
 
 def best_truth(annotations: Annotations, log_prior: FloatArray | None = None) -> Choice:
-    """The simplest candidate that predicts left-out labels within a standard error of the best one.
+    """Truth inference by the simplest candidate that predicts left-out labels within a standard error of the best one.
 
     Five folds of labels; a label's predictive likelihood is Σ_y q_i(y) π_r(l | y) with q and π from the other folds.
-    The standard error is that of the paired difference to the best, by item. With a model's `log_prior` (N, Kmax) the
-    share of each answer is not learned. Confusion matrices are tried where their rates are no more than the labels.
+    The standard error is that of the paired difference to the best, by item. `log_prior` (N, Kmax) is a model's
+    log p(y | x), held fixed; where there is nothing to compare by, everybody is taken for equally good at the start.
     """
-    candidates = [c for c in CANDIDATES if log_prior is None or not c.learn_prevalence]
-    if not affords_confusion(annotations) or _see_different_answers(annotations, log_prior):
-        candidates = [c for c in candidates if c.channel == "one_coin"]
-    scored = _predictable(annotations, log_prior)
-    if not scored.any():
-        return _choice(annotations, log_prior, CANDIDATES[0], "no item has a second label to predict")
-    folds = _folds(annotations.n_labels, scored)
+    candidates: tuple[Candidate, ...] = WITHOUT_MODEL if log_prior is None else WITH_MODEL
+    table = LabelTable(annotations)
+    if log_prior is None and table.group_sizes().max(initial=0) < 3:
+        why = "no three annotators are connected by shared prompts, so labels cannot tell which of them are right"
+        return _choice(annotations, log_prior, candidates[0], why)
+    if not affords_confusion(annotations) or _see_different_answers(table, one_coin(annotations, log_prior)):
+        candidates = tuple(c for c in candidates if c.channel == "one_coin")
+    folds = _folds(table, everything=log_prior is not None)
     scores = np.stack([_predictive(annotations, log_prior, candidate, folds) for candidate in candidates])
     chosen = _simplest_near_best(scores, annotations.item[np.concatenate(folds)])
-    means = ", ".join(f"{mean:.4f} ({c})" for mean, c in zip(scores.mean(axis=1), candidates, strict=True))
-    return _choice(annotations, log_prior, candidates[chosen], f"log-likelihood of left-out labels: {means}")
+    means = ", ".join(f"{mean:.4f} for {c}" for mean, c in zip(scores.mean(axis=1), candidates, strict=True))
+    return _choice(annotations, log_prior, candidates[chosen], f"the log-likelihood of left-out labels is {means}")
 
 
 def affords_confusion(annotations: Annotations) -> bool:
@@ -81,16 +83,14 @@ def affords_confusion(annotations: Annotations) -> bool:
     return annotations.options is None and k <= MAX_CONFUSION_ANSWERS and rates <= annotations.n_labels
 
 
-def _see_different_answers(annotations: Annotations, log_prior: FloatArray | None) -> bool:
+def _see_different_answers(table: LabelTable, truth: Truth) -> bool:
     """Whether each annotator saw only some of the answers, as when prompts come sorted and in batches.
 
     A confusion matrix then has rows that no label speaks of, and one batch's answer can be renamed into another's: it
     predicts left-out labels well and has the truth wrong. Measured by Cramér's V² of annotator and probable truth, less
     what it would be by chance: near 0 where prompts are given out at random, 1 where everybody sees one answer.
     """
-    table = LabelTable(annotations)
-    posterior = one_coin(annotations, log_prior, tolerance=1e-4).posterior
-    seen = np.stack([table.sum_over_cells(q[table.item]) for q in posterior.T], axis=1)  # (R·T, K)
+    seen = np.stack([table.sum_over_cells(q[table.item]) for q in truth.posterior.T], axis=1)  # (R·T, K)
     by_task = seen.reshape(-1, table.n_tasks, table.n_answers).sum(axis=0)
     share = by_task / np.maximum(by_task.sum(axis=1, keepdims=True), 1)
     expected = seen.sum(axis=1, keepdims=True) * share[table.cell_task]
@@ -101,21 +101,16 @@ def _see_different_answers(annotations: Annotations, log_prior: FloatArray | Non
 
 def _choice(annotations: Annotations, log_prior: FloatArray | None, candidate: Candidate, reason: str) -> Choice:
     truth = candidate.fit(annotations, log_prior)
-    return Choice(truth, candidate.channel, candidate.learn_prevalence, f"{candidate}: {reason}.")
+    return Choice(truth, candidate, f"The labels were combined by {candidate}: {reason}.")
 
 
-def _predictable(annotations: Annotations, log_prior: FloatArray | None) -> NDArray[np.bool_]:
-    """Labels of items that something else is known about: another label, or a model's opinion. (L,)"""
-    if log_prior is not None:
-        return np.ones(annotations.n_labels, dtype=np.bool_)
-    return np.bincount(annotations.item, minlength=annotations.n_items)[annotations.item] > 1
-
-
-def _folds(n_labels: int, scored: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Label rows of each fold to leave out; the same every time."""
+def _folds(table: LabelTable, *, everything: bool) -> list[NDArray[np.intp]]:
+    """Rows of labels to leave out in turn, the same every time: all of them, or those of items with another label."""
+    scored = everything | (table.labels_per_item[table.item] > 1)
+    n_labels = len(table.item)
     fold = np.random.default_rng(0).integers(0, N_FOLDS, n_labels)
     n_folds = N_FOLDS if n_labels <= ONE_FOLD_ABOVE else 1
-    return [np.flatnonzero((fold == index) & scored) for index in range(n_folds)]
+    return [table.rows[(fold == index) & scored] for index in range(n_folds)]
 
 
 def _predictive(

@@ -86,4 +86,4 @@ def imperfect_log_p(annotations: Annotations, seed: int, strength: float = 2.0) 
     logits = rng.normal(size=(annotations.n_items, int(annotations.answer_counts.max())))
     logits[np.arange(annotations.n_items), annotations.gold] += strength
     logits *= 1.3
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))

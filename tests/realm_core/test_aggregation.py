@@ -82,7 +82,7 @@ def _slow_one_coin(annotations: Annotations, log_prior: FloatArray | None, prior
         at = np.clip(accuracy, SMALLEST, 1 - SMALLEST)
 
         def rate(r: int, t: int, k: int, y: int, label: int, at: FloatArray = at) -> float:
-            return at[r, t] if y == label else (1 - at[r, t]) / (k - 1)
+            return float(at[r, t] if y == label else (1 - at[r, t]) / (k - 1))
 
         posterior, log_likelihood = _slow_posterior(annotations, log_prior, rate)
         right, n = np.zeros(shape), np.zeros(shape)

@@ -1,0 +1,106 @@
+"""The choice of a channel by left-out labels, without gold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from realm_core.aggregation import Truth, dawid_skene, one_coin
+from realm_core.annotations import Annotations
+from realm_core.simulation import Behaviour, simulate_behaviours
+from realm_core.truth_choice import affords_confusion, best_truth, predictive_likelihood
+from tests.realm_core.crowds import annotations_of, behaving_crowd, imperfect_log_p, one_coin_crowd
+
+
+def _share_right(truth: Truth, crowd: Annotations) -> float:
+    return float((truth.posterior.argmax(axis=1) == crowd.gold).mean())
+
+
+def _asymmetric(n_answers: int) -> Behaviour:
+    """Right about the first answer, half of the time about the others, which are taken for the next."""
+    rates = np.eye(n_answers) * 0.5 + np.roll(np.eye(n_answers), 1, axis=1) * 0.5
+    rates[0] = 0.05 / (n_answers - 1)
+    rates[0, 0] = 0.95
+    return Behaviour("asymmetric", rates)
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_annotators_who_err_alike_on_all_answers_get_one_coin(with_model: bool) -> None:
+    crowd = one_coin_crowd([0.9, 0.8, 0.8, 0.7, 0.6, 0.4], n_items=500, n_answers=4, seed=1, per_item=4)
+    choice = best_truth(crowd, imperfect_log_p(crowd, 2) if with_model else None)
+    assert choice.channel == "one_coin"
+    assert "left-out labels" in choice.why
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_annotators_who_mistake_certain_answers_get_confusion(with_model: bool) -> None:
+    crowd = behaving_crowd([_asymmetric(3)] * 3 + [Behaviour.reliable(3, 0.85)] * 3, n_items=600, seed=3)
+    log_p = imperfect_log_p(crowd, 4) if with_model else None
+    choice = best_truth(crowd, log_p)
+    assert choice.channel == "confusion"
+    assert _share_right(choice.truth, crowd) >= _share_right(one_coin(crowd, log_p), crowd)
+
+
+def test_a_rare_answer_makes_its_share_worth_learning() -> None:
+    truth = (np.random.default_rng(5).random(3000) < 0.08).astype(np.int32)
+    crowd = [Behaviour.reliable(2, a) for a in (0.8, 0.75, 0.75, 0.7, 0.65)]
+    labels = simulate_behaviours(truth, crowd, seed=5, labels_per_item=3)
+    choice = best_truth(annotations_of(labels, truth, 2, 5))
+    assert choice.candidate.shares == "learned"
+    assert choice.truth.posterior[:, 1].mean() == pytest.approx(0.08, abs=0.05)
+
+
+def test_sorted_batches_do_not_rename_the_answers() -> None:
+    """Annotators who each saw only some answers: matrices predict labels better and have the truth wrong."""
+    rng = np.random.default_rng(6)
+    truth = np.sort(rng.integers(0, 4, 800)).astype(np.int32)
+    accuracy = rng.uniform(0.65, 0.95, 12)
+    team = (np.arange(800) * 12 // 800)[:, None] + np.arange(4)
+    item, annotator = np.repeat(np.arange(800, dtype=np.int32), 4), (team.ravel() % 12).astype(np.int32)
+    wrong = (truth[item] + rng.integers(1, 4, len(item))) % 4
+    label = np.where(rng.random(len(item)) < accuracy[annotator], truth[item], wrong).astype(np.int32)
+    some = one_coin_crowd(accuracy, n_items=800, n_answers=4, seed=0)
+    crowd = replace(some, item=item, annotator=annotator, label=label, gold=truth, created_at=None)
+    assert _share_right(dawid_skene(crowd), crowd) < 0.8
+    choice = best_truth(crowd)
+    assert choice.channel == "one_coin"
+    assert _share_right(choice.truth, crowd) > 0.95
+
+
+@pytest.mark.parametrize("how", [{"mode": "exclusive"}, {"per_item": 2}])
+def test_without_three_who_can_be_compared_nobody_is_believed_more(how: dict[str, Any]) -> None:
+    crowd = one_coin_crowd([0.9, 0.6], n_items=200, n_answers=3, seed=7, **how)
+    choice = best_truth(crowd)
+    assert choice.channel == "one_coin"
+    assert choice.candidate.shares == "uniform"
+    assert np.ptp(choice.truth.accuracy) < 1e-6
+    assert "no three annotators" in choice.why
+
+
+def test_more_rates_than_labels_are_not_fitted() -> None:
+    crowd = one_coin_crowd([0.8] * 50, n_items=100, n_answers=5, seed=8, per_item=5)
+    assert not affords_confusion(crowd)
+    assert affords_confusion(one_coin_crowd([0.8] * 5, n_items=100, n_answers=5, seed=8))
+
+
+def test_prompts_with_their_own_options_have_no_confusion() -> None:
+    crowd = one_coin_crowd([0.8] * 5, n_items=100, n_answers=3, seed=9)
+    assert not affords_confusion(replace(crowd, options=(("x", "y", "z"), *[None] * 99)))
+
+
+def test_the_choice_is_the_same_every_time() -> None:
+    crowd = one_coin_crowd([0.9, 0.7, 0.6], n_items=100, n_answers=3, seed=10)
+    assert best_truth(crowd).why == best_truth(crowd).why
+
+
+def test_predictive_likelihood_of_a_label_by_hand() -> None:
+    crowd = one_coin_crowd([0.8, 0.8], n_items=1, n_answers=3, seed=11)
+    crowd = replace(crowd, label=np.array([0, 2], dtype=np.int32))
+    posterior, confusion = np.array([[0.5, 0.3, 0.2]]), np.full((2, 1, 3, 3), 0.1) + 0.7 * np.eye(3)
+    coins = predictive_likelihood(crowd, Truth(posterior, np.array([[0.8], [0.6]]), None, 0.0))
+    np.testing.assert_allclose(coins, [0.5 * 0.8 + 0.5 * 0.1, 0.2 * 0.6 + 0.8 * 0.2])
+    rows = predictive_likelihood(crowd, Truth(posterior, np.array([[0.8], [0.6]]), confusion, 0.0))
+    np.testing.assert_allclose(rows, [0.5 * 0.8 + 0.5 * 0.1, 0.2 * 0.8 + 0.8 * 0.1])
