@@ -31,7 +31,7 @@ def summarize(evidence: Evidence, choice: Choice, *, cross_fitted: bool) -> dict
         "expected_accuracy": _mean(posterior.max(axis=1)),
         "agreement": equal / pairs if pairs else None,
         "krippendorff_alpha": krippendorff_alpha(evidence.table),
-        "channel": choice.channel,
+        "channel": choice.candidate.channel,
         "baselines": {
             "majority_vote": _baseline(annotations, votes, posterior),
             "dawid_skene": _baseline(annotations, _dawid_skene(annotations), posterior),

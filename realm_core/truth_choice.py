@@ -50,10 +50,6 @@ class Choice:
     candidate: Candidate
     why: str
 
-    @property
-    def channel(self) -> ChannelChoice:
-        return self.candidate.channel
-
 
 def best_truth(annotations: Annotations, log_prior: FloatArray | None = None) -> Choice:
     """Truth inference by the simplest candidate that predicts left-out labels within a standard error of the best one.

@@ -31,7 +31,7 @@ def _asymmetric(n_answers: int) -> Behaviour:
 def test_annotators_who_err_alike_on_all_answers_get_one_coin(with_model: bool) -> None:
     crowd = one_coin_crowd([0.9, 0.8, 0.8, 0.7, 0.6, 0.4], n_items=500, n_answers=4, seed=1, per_item=4)
     choice = best_truth(crowd, imperfect_log_p(crowd, 2) if with_model else None)
-    assert choice.channel == "one_coin"
+    assert choice.candidate.channel == "one_coin"
     assert "left-out labels" in choice.why
 
 
@@ -40,7 +40,7 @@ def test_annotators_who_mistake_certain_answers_get_confusion(with_model: bool) 
     crowd = behaving_crowd([_asymmetric(3)] * 3 + [Behaviour.reliable(3, 0.85)] * 3, n_items=600, seed=3)
     log_p = imperfect_log_p(crowd, 4) if with_model else None
     choice = best_truth(crowd, log_p)
-    assert choice.channel == "confusion"
+    assert choice.candidate.channel == "confusion"
     assert _share_right(choice.truth, crowd) >= _share_right(one_coin(crowd, log_p), crowd)
 
 
@@ -66,7 +66,7 @@ def test_sorted_batches_do_not_rename_the_answers() -> None:
     crowd = replace(some, item=item, annotator=annotator, label=label, gold=truth, created_at=None)
     assert _share_right(dawid_skene(crowd), crowd) < 0.8
     choice = best_truth(crowd)
-    assert choice.channel == "one_coin"
+    assert choice.candidate.channel == "one_coin"
     assert _share_right(choice.truth, crowd) > 0.95
 
 
@@ -74,7 +74,7 @@ def test_sorted_batches_do_not_rename_the_answers() -> None:
 def test_without_three_who_can_be_compared_nobody_is_believed_more(how: dict[str, Any]) -> None:
     crowd = one_coin_crowd([0.9, 0.6], n_items=200, n_answers=3, seed=7, **how)
     choice = best_truth(crowd)
-    assert choice.channel == "one_coin"
+    assert choice.candidate.channel == "one_coin"
     assert choice.candidate.shares == "uniform"
     assert np.ptp(choice.truth.accuracy) < 1e-6
     assert "no three annotators" in choice.why
