@@ -20,10 +20,10 @@ from app.command_line.tables import answer_table
 
 _INPUTS_PER_REQUEST = 256
 _LEFT_OUT = {
-    "identical_repeats": "rows said again what a later row of the same annotator says",
-    "conflicting_repeats": "rows were contradicted by a later row of the same annotator, which counts",
-    "ignored": "rows had a label that was to be ignored",
-    "rejected": "bad rows were left out",
+    "identical_repeats": "Rows that the same annotator's later row says again",
+    "conflicting_repeats": "Rows that the same annotator's later row contradicts, which counts",
+    "ignored": "Rows with a label that is to be ignored",
+    "rejected": "Bad rows, left out",
 }
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -84,10 +84,10 @@ def _show_dataset(dataset: Json) -> None:
     """What was kept, and what to do next."""
     console.print(dataset["id"])
     counts = dataset["counts"]
-    say(f"{counts['labels']:,} labels of {counts['annotators']:,} annotators on {counts['items']:,} items are kept.")
+    say(f"Kept: labels {counts['labels']:,}, annotators {counts['annotators']:,}, items {counts['items']:,}.")
     for name, what in _LEFT_OUT.items():
         if counts[name]:
-            say(f"{counts[name]:,} {what}.")
+            say(f"{what}: {counts[name]:,}.")
     if dataset["errors"]:
         messages.print(table_of_rows(dataset["errors"]))
     for warning in dataset["warnings"]:

@@ -57,8 +57,6 @@ def show_refusal(error: RequestFailed) -> None:
         messages.print(table_of_rows(rows[:_MOST_ERRORS]))
     if len(rows) > _MOST_ERRORS:
         say(f"… and {len(rows) - _MOST_ERRORS} more.")
-    if error.status >= 500 and error.request_id:
-        say(f"The log of the service has more under request id {escape(error.request_id)}.")
 
 
 def table_of_rows(items: list[dict[str, Any]]) -> Table:

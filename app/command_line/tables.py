@@ -62,7 +62,7 @@ def _reading_aid(job: Json, rows: Sequence[Json]) -> list[str]:
     in_sample = any(row["accuracy"]["method"] == "in_sample" for row in rows)
     lines = [str(note) for note in summary.get("notes", [])]
     if in_sample:
-        lines.append("Intervals are in-sample: the model had seen these prompts, so they are too narrow.")
+        lines.append("The intervals are in-sample, not cross-fitted: they may be too narrow.")
     lines.append("Never decide about a person on a wide interval, nor on these figures alone: look at the labels.")
     return lines
 
@@ -93,7 +93,7 @@ def job_table(jobs: Sequence[Json]) -> Table:
     """Jobs, one per line."""
     table = _plain_table("job", "status", "method", "dataset", "made", "model")
     for job in jobs:
-        percent = f" {job['progress']['percent']:.0f} %" if job["progress"] else ""
+        percent = f" {job['progress']['percent']:.0f} %" if job["status"] == "running" and job["progress"] else ""
         table.add_row(
             job["id"],
             job["status"] + percent,

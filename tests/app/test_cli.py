@@ -119,7 +119,7 @@ def test_upload_says_what_was_kept_and_what_to_do_next(connected: Realm, labels:
     assert ended.code == 0
     id_ = re.search(r"ds_[0-9a-f]+", ended.out)
     assert id_ is not None
-    assert "4 labels" in ended.err
+    assert "labels 4, annotators 2, items 2" in ended.err
     assert f"realm train {id_[0]} --wait" in ended.err
 
 
