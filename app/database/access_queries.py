@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database.tables import ApiKey, BrowserSession, LoginLink, Project
@@ -33,12 +33,18 @@ def add_key(session: Session, **values: Any) -> ApiKey:
     return session.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
 
 
+# Built once: every request asks this, and building it takes as long as the answer.
+_FIND_LIVE_KEY = select(ApiKey).where(ApiKey.digest == bindparam("digest"), _alive())
+
+
 def find_live_key(session: Session, digest: bytes) -> ApiKey | None:
-    return session.execute(select(ApiKey).where(ApiKey.digest == digest, _alive())).scalar_one_or_none()
+    return session.execute(_FIND_LIVE_KEY, {"digest": digest}).scalar_one_or_none()
 
 
 def touch_key(session: Session, key: ApiKey) -> None:
     """Note that a key was used, at most once a minute, so that busy keys do not write on every request."""
+    if key.last_used_at is not None and datetime.now(UTC) - key.last_used_at < _TOUCH_EVERY:
+        return
     session.execute(
         update(ApiKey)
         .where(ApiKey.id == key.id)

@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select
+from sqlalchemy import Row, bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.database.tables import UNFINISHED, Annotator, FineTunedModel, Job, Project
@@ -57,31 +57,30 @@ def _id_part(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64].strip("-") or "unnamed"
 
 
-def _select_models(project_id: str) -> Select[FineTunedModel, str | None, str | None, int | None]:
-    return (
-        select(FineTunedModel, Job.id, Job.dataset_id, Job.dataset_version)
-        .join(Job, Job.key == FineTunedModel.job_key, isouter=True)
-        .where(FineTunedModel.project_id == project_id)
-    )
+_SELECT_MODELS = (
+    select(FineTunedModel, Job.id, Job.dataset_id, Job.dataset_version)
+    .join(Job, Job.key == FineTunedModel.job_key, isouter=True)
+    .where(FineTunedModel.project_id == bindparam("project_id"))
+)
+_FIND_MODEL = _SELECT_MODELS.where(FineTunedModel.id == bindparam("model_id"))  # built once: every predict asks this
 
 
 def find_model(session: Session, project_id: str, model_id: str) -> ModelRow | None:
-    query = _select_models(project_id).where(FineTunedModel.id == model_id)
-    return session.execute(query).one_or_none()
+    return session.execute(_FIND_MODEL, {"project_id": project_id, "model_id": model_id}).one_or_none()
 
 
 def list_models(
     session: Session, project_id: str, *, after: FineTunedModel | None, limit: int, descending: bool
 ) -> list[ModelRow]:
     """A page of a project's models by (created_at, id), one more than `limit` when there are more."""
-    query = _select_models(project_id)
+    query = _SELECT_MODELS
     if after is not None:
         here = func.row(FineTunedModel.created_at, FineTunedModel.id)
         mark = func.row(after.created_at, after.id)
         query = query.where(here < mark if descending else here > mark)
     columns = (FineTunedModel.created_at, FineTunedModel.id)
     order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).all())
+    return list(session.execute(query.order_by(*order).limit(limit + 1), {"project_id": project_id}).all())
 
 
 def delete_model(session: Session, model_id: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from realm_core.predictor import Prediction, Predictor
 
 WINDOWS_IN_WORK = 2  # the model is busy with one while the other is read and tokenized
+FEW_INPUTS = 8  # are written sooner than a thread starts
 FULL_QUEUE_SECONDS = 0.1  # between two tries of a window for which there was no room
 SPOOL_BYTES = 1024**2  # of an NDJSON body are kept in memory, the rest on disk
 
@@ -42,7 +43,8 @@ async def predict(
     if question.single and isinstance(fault := answered.answers[0], InputFault):
         failed = InferenceFailed if fault.code == InferenceFailed.code else Unprocessable
         raise failed(fault.message, code=fault.code, param="inputs")
-    answers = await run_in_threadpool(_shape, answered, question)
+    few = len(question.items) <= FEW_INPUTS
+    answers = _shape(answered, question) if few else await run_in_threadpool(_shape, answered, question)
     return answers[0] if question.single else answers, {"X-Model-Id": model_id, "Server-Timing": _timing(answered)}
 
 

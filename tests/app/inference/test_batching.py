@@ -77,7 +77,8 @@ def test_batches_keep_to_the_budget_and_hold_similar_lengths(batching: BatchingT
     assert scores(answers.result(10)) == [list(scores_of(text)) for text in texts]
     batches = stand_in.batches[1:]
     assert all(max(map(len, batch)) * len(batch) <= 100 for batch in batches)
-    assert sorted(len(batch) for batch in batches) == [2, 2, 2, 4]
+    assert all(max(map(len, batch)) - min(map(len, batch)) < 10 for batch in batches)
+    assert len(batches) == 4
 
 
 def test_what_waits_for_a_busy_model_shares_one_batch(batching: BatchingThread, stand_in: StandIn) -> None:

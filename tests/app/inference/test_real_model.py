@@ -39,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     scorer = EncoderScorer(BertModel(config, add_pooling_layer=False), tokenizer, MAX_LENGTH).eval()
     scorer.start_answers(TASKS)
-    channel = OneCoinChannel(torch.tensor([[0.9, 0.9], [0.1, 0.2]]), torch.ones(2, 2))
+    n_answers = torch.tensor([len(task.answers) for task in TASKS])
+    channel = OneCoinChannel(torch.tensor([[0.9, 0.9], [0.1, 0.2]]), torch.ones(2, 2), n_answers)
     model = FineTuned(scorer, channel, TASKS, ("ada", "bob"))
     return save_model(tmp_path_factory.mktemp("model") / "bert", model, {})
 
