@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import select, text
@@ -52,3 +54,20 @@ def finish_all_jobs() -> None:
     with transaction() as session:
         ended = "status = 'cancelled', finished_at = now(), lease_until = NULL"
         session.execute(text(f"UPDATE jobs SET {ended} WHERE finished_at IS NULL"))
+
+
+def cancel(job: Job) -> None:
+    """As its user would."""
+    with transaction() as session:
+        locked = job_queries.lock_job(session, job.project_id, job.id)
+        assert locked is not None
+        job_queries.request_cancel(session, locked)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What the condition answers once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return found

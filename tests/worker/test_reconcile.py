@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from app.artifacts import get_artifacts
-from app.database import attempt_queries, job_queries
+from app.database import attempt_queries
 from app.database.attempt_queries import Claim, NewCheckpoint, News
 from app.database.session import transaction
 from app.database.tables import Job
 from app.queue import get_celery, get_redis
 from app.settings import get_settings
 from tests.conftest import ProjectKeys
-from tests.jobs import events_of, expire_lease, finish_all_jobs, messages_of, queue_job, reload
+from tests.jobs import cancel, events_of, expire_lease, finish_all_jobs, messages_of, queue_job, reload
 from worker.job_artifacts import checkpoint_prefix, model_prefix
 from worker.reconcile import reconcile
 
@@ -75,10 +75,7 @@ def test_a_job_that_keeps_losing_its_worker_fails(project: ProjectKeys) -> None:
 
 def test_a_lost_job_that_its_user_cancelled_is_not_tried_again(project: ProjectKeys) -> None:
     job = lost_job(project)
-    with transaction() as session:
-        locked = job_queries.lock_job(session, project.id, job.id)
-        assert locked is not None
-        job_queries.request_cancel(session, locked)
+    cancel(job)
     reconcile(get_settings())
     assert reload(job).status == "cancelled"
 

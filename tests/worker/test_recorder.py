@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from app.database.session import get_engine, transaction
 from app.database.tables import Job
 from app.settings import get_settings
 from tests.conftest import ProjectKeys
-from tests.jobs import events_of, messages_of, queue_job, reload
+from tests.jobs import events_of, messages_of, queue_job, reload, wait_for
 from worker.job_artifacts import checkpoint_prefix, fetch_newest_checkpoint
 from worker.recorder import Recorder
 
@@ -31,13 +30,6 @@ def claim(job: Job) -> Claim:
         claim = attempt_queries.claim_job(session, job.id, "worker-1", 60)
     assert claim is not None
     return claim
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_news_are_written_while_the_run_goes_on(job: Job, claim: Claim) -> None:

@@ -13,13 +13,14 @@ import psutil
 import pytest
 
 from app.artifacts import get_artifacts
-from app.database import attempt_queries, job_queries
+from app.database import attempt_queries
 from app.database.attempt_queries import Claim
 from app.database.session import transaction
 from app.database.tables import Job
 from app.settings import get_settings
 from tests.conftest import ProjectKeys
-from tests.jobs import messages_of, queue_job, reload
+from tests.jobs import cancel, messages_of, queue_job, reload, wait_for
+from tests.worker.workers import gone
 from worker import supervisor
 from worker.job_artifacts import model_prefix
 from worker.work_folders import work_folder
@@ -78,41 +79,20 @@ def supervise() -> Iterator[Supervise]:
         yield lambda job, command: Running(job, command, pool)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def pids_in(path: Path) -> list[int]:
+def processes_in(path: Path) -> list[psutil.Process]:
     wait_for(path.exists)
-    return [int(pid) for pid in path.read_text().split()]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-
-
-def cancel(job: Job) -> None:
-    with transaction() as session:
-        locked = job_queries.lock_job(session, job.project_id, job.id)
-        assert locked is not None
-        job_queries.request_cancel(session, locked)
+    return [psutil.Process(int(pid)) for pid in path.read_text().split()]
 
 
 @pytest.mark.parametrize("manners", ["polite", "deaf"])
 def test_cancel_ends_the_whole_process_group(job: Job, supervise: Supervise, tmp_path: Path, manners: str) -> None:
     code = [DEAF] if manners == "deaf" else []
     running = supervise(job, python(*code, WITH_GRANDCHILD, SLEEP, arguments=[str(tmp_path / "pids")]))
-    pids = pids_in(tmp_path / "pids")
-    assert not any(gone(pid) for pid in pids)
+    processes = processes_in(tmp_path / "pids")
+    assert not any(gone(process) for process in processes)
     cancel(job)
     running.wait()
-    wait_for(lambda: all(gone(pid) for pid in pids), 1)
+    wait_for(lambda: all(gone(process) for process in processes), 1)
     row = reload(job)
     assert (row.status, row.error_code) == ("cancelled", "cancelled_by_user")
     assert messages_of(job)[-2:] == ["The user asked to cancel", "Cancelled by the user"]
@@ -209,23 +189,23 @@ def test_the_deadline_of_an_attempt(job: Job, supervise: Supervise, monkeypatch:
 
 def test_draining_hands_the_job_back(job: Job, supervise: Supervise, tmp_path: Path) -> None:
     running = supervise(job, python(WITH_GRANDCHILD, SLEEP, arguments=[str(tmp_path / "pids")]))
-    pids = pids_in(tmp_path / "pids")
+    processes = processes_in(tmp_path / "pids")
     running.draining.set()
     running.wait()
     row = reload(job)
     assert (row.status, row.lost_attempts, row.worker_id) == ("queued", 0, None)
-    assert all(gone(pid) for pid in pids)
+    assert all(gone(process) for process in processes)
 
 
 def test_a_child_whose_job_is_another_s_is_ended(job: Job, supervise: Supervise, tmp_path: Path) -> None:
     running = supervise(job, python(WITH_GRANDCHILD, SLEEP, arguments=[str(tmp_path / "pids")]))
-    pids = pids_in(tmp_path / "pids")
+    processes = processes_in(tmp_path / "pids")
     with transaction() as session:
         attempt_queries.lose_attempt(session, Claim(job.key, 1), 9, "worker_lost", "The worker stopped answering.")
     with transaction() as session:
         attempt_queries.claim_job(session, job.id, "worker-2", 60)
     running.wait()
-    assert all(gone(pid) for pid in pids)
+    assert all(gone(process) for process in processes)
     row = reload(job)
     assert (row.status, row.attempt, row.worker_id) == ("running", 2, "worker-2")
 

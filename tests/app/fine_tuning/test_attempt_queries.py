@@ -15,7 +15,7 @@ from app.database.job_queries import NewEvent
 from app.database.session import transaction
 from app.database.tables import Job
 from tests.conftest import ProjectKeys
-from tests.jobs import events_of, expire_lease, finish_all_jobs, messages_of, queue_job, reload
+from tests.jobs import cancel, events_of, expire_lease, finish_all_jobs, messages_of, queue_job, reload
 
 LEASE = 30.0
 NO_GRACE = 0.0
@@ -31,13 +31,6 @@ def take(job: Job, worker: str = "worker-1") -> Claim:
         claim = attempt_queries.claim_job(session, job.id, worker, LEASE)
     assert claim is not None
     return claim
-
-
-def cancel(job: Job, project: ProjectKeys) -> None:
-    with transaction() as session:
-        locked = job_queries.lock_job(session, project.id, job.id)
-        assert locked is not None
-        job_queries.request_cancel(session, locked)
 
 
 def test_a_claim_starts_the_first_attempt(job: Job) -> None:
@@ -66,7 +59,7 @@ def test_of_many_claims_at_once_one_wins(job: Job) -> None:
 
 
 def test_a_finished_or_cancelled_job_is_not_claimed(job: Job, project: ProjectKeys) -> None:
-    cancel(job, project)
+    cancel(job)
     with transaction() as session:
         assert attempt_queries.claim_job(session, job.id, "worker-1", LEASE) is None
     row = reload(job)
@@ -185,7 +178,7 @@ def test_success_completes_the_progress(job: Job) -> None:
 def test_of_cancel_and_success_the_first_wins(job: Job, project: ProjectKeys, cancel_first: bool) -> None:
     claim = take(job)
     if cancel_first:
-        cancel(job, project)
+        cancel(job)
         with transaction() as session:
             assert attempt_queries.heartbeat(session, claim, LEASE)
         with pytest.raises(LeaseLost), transaction() as session:
@@ -202,8 +195,8 @@ def test_of_cancel_and_success_the_first_wins(job: Job, project: ProjectKeys, ca
 
 def test_asking_twice_to_cancel_tells_once(job: Job, project: ProjectKeys) -> None:
     take(job)
-    cancel(job, project)
-    cancel(job, project)
+    cancel(job)
+    cancel(job)
     assert messages_of(job).count("The user asked to cancel") == 1
     assert reload(job).status == "running"
 

@@ -17,7 +17,7 @@ from app.database.base import new_id
 from app.database.job_queries import NewEvent
 from app.database.session import transaction
 from app.database.tables import Dataset
-from app.queue import announce_worker, get_redis, withdraw_worker
+from app.queue import announce_worker, get_redis, live_workers, withdraw_worker
 from app.settings import get_settings
 from tests.conftest import ProjectKeys
 from tests.jobs import events_of, finish_all_jobs, queue_job
@@ -70,6 +70,8 @@ def problem(response: Any, status: int) -> dict[str, Any]:
 
 def test_a_new_job_in_openai_s_shape(create: Callable[..., dict[str, Any]], dataset: Dataset) -> None:
     finish_all_jobs()
+    for worker in live_workers():  # one that another test killed
+        withdraw_worker(worker)
     body = {
         "method": {"type": "realm", "realm": {"hyperparameters": {"n_epochs": 2, "channel": "scalar"}}},
         "seed": 7,
