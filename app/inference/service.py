@@ -15,8 +15,11 @@ from app.database.tables import FineTunedModel
 from app.dependencies import Page
 from app.errors import Conflict, NotFound
 from app.inference.model_cache import ModelUnusable
+from app.inference.model_card import model_card
 
 CHUNK_BYTES = 1024**2
+CARD = "README.md"
+_END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def find_model(session: Session, project_id: str, model_id: str) -> ModelRow:
@@ -50,20 +53,29 @@ def delete_model(session: Session, project_id: str, model_id: str, unload: Calla
 
 def model_archive(session: Session, project_id: str, model_id: str) -> tuple[Iterator[bytes], int]:
     """The model's folder as a tar and its size in bytes. Raises NotFound, ModelUnusable."""
-    model = find_model(session, project_id, model_id)[0]
-    store = get_artifacts()
+    row = find_model(session, project_id, model_id)
+    model, store, card = row[0], get_artifacts(), model_card(row)
     if store.manifest(model.artifact) != model.manifest:
         raise ModelUnusable("The model's files are missing or damaged; train it again.")
-    files = [_tar_entry(model, name) for name in sorted(model.manifest)]
-    size = sum(tarfile.BLOCKSIZE + _padded(file.size) for file in files) + 2 * tarfile.BLOCKSIZE
-    return _tar(store, model.artifact, files), size
+    sizes = {CARD: len(card)} | {name: facts["bytes"] for name, facts in sorted(model.manifest.items())}
+    headers = {name: _tar_header(model, name, n_bytes) for name, n_bytes in sizes.items()}
+    size = sum(len(headers[name]) + _padded(n_bytes) for name, n_bytes in sizes.items()) + len(_END_OF_TAR)
+
+    def stream() -> Iterator[bytes]:
+        for name, n_bytes in sizes.items():
+            yield headers[name]
+            yield from (card,) if name == CARD else _chunks(store, model.artifact, name)
+            yield bytes(_padded(n_bytes) - n_bytes)
+        yield _END_OF_TAR
+
+    return stream(), size
 
 
-def _tar_entry(model: FineTunedModel, name: str) -> tarfile.TarInfo:
+def _tar_header(model: FineTunedModel, name: str, n_bytes: int) -> bytes:
     entry = tarfile.TarInfo(f"{file_name(model.id)}/{name}")
-    entry.size = model.manifest[name]["bytes"]
+    entry.size = n_bytes
     entry.mtime = int(model.created_at.timestamp())
-    return entry
+    return entry.tobuf()
 
 
 def file_name(model_id: str) -> str:
@@ -75,11 +87,7 @@ def _padded(size: int) -> int:
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
-def _tar(store: ArtifactStore, artifact: str, entries: list[tarfile.TarInfo]) -> Iterator[bytes]:
-    for entry in entries:
-        yield entry.tobuf(tarfile.USTAR_FORMAT)
-        with store.open(artifact, entry.name.rsplit("/", 1)[-1]) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-        yield bytes(_padded(entry.size) - entry.size)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+def _chunks(store: ArtifactStore, artifact: str, name: str) -> Iterator[bytes]:
+    with store.open(artifact, name) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

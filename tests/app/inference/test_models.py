@@ -55,7 +55,11 @@ def test_pages_of_models(client: TestClient, project: ProjectKeys, make_model: M
     assert [one["id"] for one in oldest_first["data"]] == made
 
 
-def test_a_download_is_a_tar_of_the_stored_folder(client: TestClient, model: MadeModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [None, "long" * 40])
+def test_a_download_is_a_tar_of_the_stored_folder(
+    client: TestClient, project: ProjectKeys, make_model: MakeModel, tmp_path: Path, suffix: str | None
+) -> None:
+    model = make_model(project, suffix=suffix)
     answer = client.get(f"/v1/models/{model.id}/content", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Type"] == "application/x-tar"
     assert "Content-Encoding" not in answer.headers
@@ -63,7 +67,9 @@ def test_a_download_is_a_tar_of_the_stored_folder(client: TestClient, model: Mad
     with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
         archive.extractall(tmp_path, filter="data")
     folder = tmp_path / model.id.replace(":", "-")
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert f"Fine-tuned from `minilm` by the job `{model.job_id}`" in (folder / "README.md").read_text()
+    assert '    {"mood": ["negative", "neutral", "positive"]}\n' in (folder / "README.md").read_text()
     assert (folder / "config.json").read_text() == "{}"
     assert (folder / "model.safetensors").read_bytes() == bytes(range(256)) * 5000
 
