@@ -52,7 +52,7 @@ class RealmClient:
         inputs: Any,
         *,
         top_k: int | None = None,
-        truncation: Literal["error", "end"] = "error",
+        truncation: Literal["error", "right"] = "error",
         annotator: str | None = None,
     ) -> Any:
         """The answers to a text, or to a list of texts or of {prompt, task, options}, most probable first."""

@@ -13,7 +13,15 @@ from app.errors import Unprocessable
 from app.inference import prediction, service
 from app.inference.engine import InferenceDep
 from app.inference.request_body import NDJSON, media_type, read_json_body, unless_disconnected
-from app.inference.schemas import PREDICT_BODY, PREDICT_RESPONSES, Answer, DeletedModel, LineOptions, ModelAnswer
+from app.inference.schemas import (
+    PREDICT_BODY,
+    PREDICT_RESPONSES,
+    Answer,
+    DeletedModel,
+    LabelScore,
+    LineOptions,
+    ModelAnswer,
+)
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -50,7 +58,10 @@ def download_model(model_id: str, session: SessionDep, principal: PrincipalDep) 
 
 
 @router.post(
-    "/{model_id}/predict", response_model=list[Answer] | Answer, openapi_extra=PREDICT_BODY, responses=PREDICT_RESPONSES
+    "/{model_id}/predict",
+    response_model=list[Answer] | list[LabelScore],
+    openapi_extra=PREDICT_BODY,
+    responses=PREDICT_RESPONSES,
 )
 async def predict(
     model_id: str,
