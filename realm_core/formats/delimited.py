@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from realm_core.formats.json_lines import is_unicode
 from realm_core.formats.reading_options import ReadingOptions
 
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+_LONE_RETURN = re.compile("\r(?!\n)")
+_MARK = "\udc0d"  # for a lone carriage return, which the csv module takes for the end of a line; no text has it
 _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -162,7 +165,7 @@ class _CsvModule:
         for line in io.BytesIO(data):
             if line.endswith(b"\n"):
                 self._read += len(line)
-                yield line.decode("utf-8", "surrogateescape")
+                yield _LONE_RETURN.sub(_MARK, line.decode("utf-8", "surrogateescape"))
 
     def __iter__(self) -> Iterator[list[str]]:
         return self
@@ -177,17 +180,12 @@ class _CsvModule:
                     raise StopIteration from None
                 self.row += 1
                 self.n_bytes = self._read
-                self.faults.append(Fault(self.row, None, "invalid_quoting", _explain(error)))
+                detail = "Text follows a closing quote; a quote inside a quoted cell must be doubled."
+                self.faults.append(Fault(self.row, None, "invalid_quoting", detail))
                 continue
             self.row += 1
             self.n_bytes = self._read
-            return cells
-
-
-def _explain(error: csv.Error) -> str:
-    if "expected after" in str(error):
-        return "Text follows a closing quote; a quote inside a quoted cell must be doubled."
-    return "A carriage return stands alone in a cell that has no quotes."
+            return [cell.replace(_MARK, "\r") for cell in cells]
 
 
 @dataclass(frozen=True)
@@ -204,8 +202,10 @@ def _layout(data: bytes, separator: int) -> _Layout | None:
     """Where the whole records of a block end, if every quote opens or closes a cell or is doubled inside one.
 
     A newline or separator is inside a cell when an odd number of quotes stands before it. None when a quote stands
-    elsewhere, a record is blank, or a carriage return is not part of a line's end: the csv module must look.
+    elsewhere, a record is blank, or a cell ends in a carriage return, which polars drops: the csv module must look.
     """
+    if bytes([_RETURN, separator]) in data:
+        return None
     octets = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(octets == _NEWLINE)
     quotes = np.flatnonzero(octets == _QUOTE)
@@ -222,8 +222,6 @@ def _layout(data: bytes, separator: int) -> _Layout | None:
         return None
     lengths = np.diff(ends, prepend=-1)
     if (lengths == 1).any() or (octets[ends[lengths == 2] - 1] == _RETURN).any():
-        return None
-    if data.count(b"\r", 0, n_bytes) != data.count(b"\r\n", 0, n_bytes):
         return None
     if len(quotes):
         separators = np.flatnonzero(octets[:n_bytes] == separator)
