@@ -80,4 +80,5 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 def _host_names(settings: Settings) -> frozenset[str]:
-    return frozenset({"localhost", "127.0.0.1", "[::1]", settings.host, urlsplit(settings.url).hostname or ""})
+    host = urlsplit(settings.url).hostname or ""
+    return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host})

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
+import redis
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -24,13 +26,14 @@ from app.child_process import ChildProcess, ProcessRecord, Program
 from app.data_folder import DataFolder, StartupError, write_private
 from app.database.migrations import migrate
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
-from app.settings import get_settings
+from app.settings import Settings, get_settings
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
 _LOOK_EVERY = 0.2
 _PROGRAMS = {"api": ("app.cli", "api"), "worker": ("worker",), "reconcile": ("worker.reconcile",)}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Say = Callable[[str], None]
 
@@ -62,15 +65,14 @@ def run_service(
     """
     with _stop_on_signals(), ExitStack() as cleanup:  # which stops everything in the opposite order of its start
         try:
-            _run(cleanup, data_dir, port, host, on_ready, say)
+            service = _Service(data_dir, host, port, say, cleanup)
+            on_ready(service.start())
+            service.look_after()
         except _Stop:
             say("Stopping …")
         finally:
             _ignore_signals()
     return 0
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -93,26 +95,89 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _run(
-    cleanup: ExitStack, data_dir: Path, port: int | None, host: str, on_ready: Callable[[ServiceInfo], None], say: Say
-) -> None:
-    folder = DataFolder(data_dir).open()
-    cleanup.callback(folder.close)
-    record = ProcessRecord(folder.path / "processes.json")
-    for name in record.end_leftovers():
-        say(f"Ended {name}, which an earlier run had left behind.")
-    port = _free_port(host, port)
-    children, database_url, redis_url = _start_servers(cleanup, folder, record)
-    migrate(database_url)
-    url = get_settings().public_url or _url(host, port)
-    environment = _environment(folder.path, database_url, redis_url, host, port)
-    programs = _start_programs(cleanup, folder, record, environment)
-    _wait_until_ready(_url(host, port), programs)
-    info = ServiceInfo(url, folder.path, folder.api_key, _first_key_and_link(folder, database_url, url))
-    cleanup.callback((folder.path / "service.json").unlink, missing_ok=True)
-    write_private(folder.path / "service.json", json.dumps({"url": url, "pid": os.getpid()}))
-    on_ready(info)
-    _look_after([*children, *programs], say)
+class _Service:
+    """The processes of one data folder. What `start` starts, `cleanup` stops."""
+
+    def __init__(self, data_dir: Path, host: str, port: int | None, say: Say, cleanup: ExitStack) -> None:
+        self._say = say
+        self._cleanup = cleanup
+        self._folder = DataFolder(data_dir).open()
+        cleanup.callback(self._folder.close)
+        self._record = ProcessRecord(self._folder.path / "processes.json")
+        here = {"data_dir": self._folder.path, "host": host, "port": _free_port(host, port)}
+        self._settings = get_settings().model_copy(update=here)
+        self._children: list[ChildProcess] = []
+
+    def start(self) -> ServiceInfo:
+        """Start everything and wait until it is ready. Raises StartupError."""
+        for name in self._record.end_leftovers():
+            self._say(f"Ended {name}, which an earlier run had left behind.")
+        database_url = self._start_postgres()
+        redis_url = self._start_redis()
+        self._settings = self._settings.model_copy(update={"database_url": database_url, "redis_url": redis_url})
+        _migrate(database_url)
+        programs = self._start_programs()
+        _wait_until_ready(self._settings.model_copy(update={"public_url": None}).url, programs)
+        link = _first_key_and_link(self._folder, database_url, self._settings.url)
+        self._write_state()
+        return ServiceInfo(self._settings.url, self._folder.path, self._folder.api_key, link)
+
+    def _start_postgres(self) -> str:
+        """The URL of Postgres, which is started unless the settings name another."""
+        if self._settings.database_url is not None:
+            return self._settings.database_url
+        postgres = EmbeddedPostgres(self._folder, self._record)
+        self._cleanup.callback(postgres.stop)
+        postgres.start()
+        self._children.append(postgres.process)
+        return postgres.url
+
+    def _start_redis(self) -> str:
+        """The URL of Redis, which is started unless the settings name another."""
+        if self._settings.redis_url is not None:
+            _check_redis(self._settings.redis_url)
+            return self._settings.redis_url
+        broker = EmbeddedRedis(self._folder, self._record)
+        self._cleanup.callback(broker.stop)
+        broker.start()
+        self._children.append(broker.process)
+        return broker.url
+
+    def _start_programs(self) -> list[ChildProcess]:
+        programs = [ChildProcess(self._program(name, module), self._record) for name, module in _PROGRAMS.items()]
+        self._cleanup.callback(_stop_together, programs)
+        for program in programs:
+            program.start()
+        self._children += programs
+        return programs
+
+    def _program(self, name: str, module: tuple[str, ...]) -> Program:
+        command = (sys.executable, "-m", *module)
+        return Program(name, command, self._folder.logs / f"{name}.log", _environment(self._settings))
+
+    def _write_state(self) -> None:
+        """Let the command line find the service, for as long as it is up."""
+        state = self._folder.path / "service.json"
+        self._cleanup.callback(state.unlink, missing_ok=True)
+        write_private(state, json.dumps({"url": self._settings.url, "pid": os.getpid()}))
+
+    def look_after(self) -> None:
+        """Start again what ends, after a pause that grows as long as it keeps ending."""
+        pauses = dict.fromkeys(self._children, 1.0)
+        due: dict[ChildProcess, float] = {}
+        while True:
+            for child in self._children:
+                if child.running:
+                    if child.seconds_running > _LONGEST_PAUSE:
+                        pauses[child] = 1.0
+                elif child not in due:
+                    due[child] = time.monotonic() + pauses[child]
+                    self._say(f"{child.how_it_ended()} It is started again in {pauses[child]:.0f} s.")
+                    pauses[child] = min(2 * pauses[child], _LONGEST_PAUSE)
+                elif time.monotonic() >= due[child]:
+                    del due[child]
+                    child.start()
+            time.sleep(_LOOK_EVERY)
 
 
 def _free_port(host: str, port: int | None) -> int:
@@ -122,65 +187,37 @@ def _free_port(host: str, port: int | None) -> int:
         with socket.create_server((host, port or 0), family=family) as server:
             return int(server.getsockname()[1])
     except OSError as error:
+        where = f"{host}, port {port}" if port else host
         raise StartupError(
-            f"Cannot listen on {host}, port {port or 'any'}: {error.strerror}. Choose another with --host and --port; "
-            "--port 0 takes a free one."
+            f"Cannot listen on {where}: {error.strerror}. Choose another --host or --port; --port 0 takes a free one."
         ) from error
 
 
-def _url(host: str, port: int) -> str:
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+def _check_redis(url: str) -> None:
+    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise StartupError(f"The Redis of REALM_REDIS_URL is out of reach: {error}") from error
 
 
-def _start_servers(
-    cleanup: ExitStack, folder: DataFolder, record: ProcessRecord
-) -> tuple[list[ChildProcess], str, str]:
-    """Postgres and Redis, unless the settings name others: what was started, and the URLs."""
-    settings = get_settings()
-    database_url, redis_url = settings.database_url, settings.redis_url
-    started = []
-    if database_url is None:
-        postgres = EmbeddedPostgres(folder, record)
-        cleanup.callback(postgres.stop)
-        postgres.start()
-        started.append(postgres.process)
-        database_url = postgres.url
-    if redis_url is None:
-        broker = EmbeddedRedis(folder, record)
-        cleanup.callback(broker.stop)
-        broker.start()
-        started.append(broker.process)
-        redis_url = broker.url
-    return started, database_url, redis_url
+def _migrate(database_url: str) -> None:
+    try:
+        migrate(database_url)
+    except OperationalError as error:
+        raise StartupError(f"The database is out of reach, or busy: {error.orig}") from error
 
 
-def _environment(data_dir: Path, database_url: str, redis_url: str, host: str, port: int) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     return os.environ | {
-        "REALM_DATA_DIR": str(data_dir),
-        "REALM_DATABASE_URL": database_url,
-        "REALM_REDIS_URL": redis_url,
-        "REALM_HOST": host,
-        "REALM_PORT": str(port),
+        "REALM_DATA_DIR": str(settings.data_dir),
+        "REALM_DATABASE_URL": str(settings.database_url),
+        "REALM_REDIS_URL": str(settings.redis_url),
+        "REALM_HOST": settings.host,
+        "REALM_PORT": str(settings.port),
         "PYTHONSAFEPATH": "1",  # somebody's own `app` in the current folder must not be taken for ours
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _start_programs(
-    cleanup: ExitStack, folder: DataFolder, record: ProcessRecord, environment: dict[str, str]
-) -> list[ChildProcess]:
-    programs = [
-        ChildProcess(
-            Program(name, (sys.executable, "-m", *module), folder.logs / f"{name}.log", environment),
-            record,
-        )
-        for name, module in _PROGRAMS.items()
-    ]
-    cleanup.callback(_stop_together, programs)
-    for program in programs:
-        program.start()
-    return programs
 
 
 def _stop_together(programs: list[ChildProcess]) -> None:
@@ -219,22 +256,3 @@ def _first_key_and_link(folder: DataFolder, database_url: str, url: str) -> str 
         elif folder.api_key.exists():
             secret = folder.api_key.read_text().strip()
         return None if secret is None else create_login_link(session, secret, url)
-
-
-def _look_after(children: list[ChildProcess], say: Say) -> None:
-    """Start again what ends, after a pause that grows as long as it keeps ending."""
-    pauses = dict.fromkeys(children, 1.0)
-    due: dict[ChildProcess, float] = {}
-    while True:
-        for child in children:
-            if child.running:
-                if child.seconds_running > _LONGEST_PAUSE:
-                    pauses[child] = 1.0
-            elif child not in due:
-                due[child] = time.monotonic() + pauses[child]
-                say(f"{child.how_it_ended()} It is started again in {pauses[child]:.0f} s.")
-                pauses[child] = min(2 * pauses[child], _LONGEST_PAUSE)
-            elif time.monotonic() >= due[child]:
-                del due[child]
-                child.start()
-        time.sleep(_LOOK_EVERY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +34,21 @@ hypothesis.settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _settings_of_nobody() -> None:
+def _settings_of_nobody() -> Iterator[None]:
     """Settings of the person who runs the tests must not leak in."""
-    for name in [name for name in os.environ if name.startswith("REALM_")]:
-        del os.environ[name]
-    forget_settings()
+    with no_settings():
+        forget_settings()
+        yield
+
+
+@contextmanager
+def no_settings() -> Iterator[None]:
+    """As if no REALM_* variable were set: a `realm up` that is started here brings servers of its own."""
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("REALM_")}
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
 
 
 def forget_settings() -> None:
@@ -138,7 +149,9 @@ class WholeService:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeService]:
     """The whole service in processes of its own, for end-to-end tests; afterwards none of them may be left."""
     data_dir = tmp_path_factory.mktemp("service") / "data"
-    with running_service(data_dir) as running:
+    with ExitStack() as cleanup:
+        with no_settings():
+            running = cleanup.enter_context(running_service(data_dir))
         yield WholeService(running.url, running.api_key, running.login_link, data_dir)
     assert processes_of(data_dir) == []
 

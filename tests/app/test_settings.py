@@ -54,6 +54,20 @@ def test_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str,
     assert name.removeprefix("REALM_").lower() in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("fd00::1", "http://[fd00::1]:8000"),
+        ("realm.lan", "http://realm.lan:8000"),
+    ],
+)
+def test_the_url_of_a_host(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
+    monkeypatch.setenv("REALM_HOST", host)
+    assert Settings().url == url
+
+
 def test_a_public_url_ends_without_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REALM_PUBLIC_URL", "https://realm.example/")
     assert Settings().url == "https://realm.example"

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import WholeService, processes_of
+from tests.conftest import WholeService, no_settings, processes_of
 
 
 def state_of(up: subprocess.Popen[str]) -> dict[str, str]:
@@ -51,10 +51,12 @@ def start_up(data_dir: Path) -> Iterator[Start]:
     """Starts `realm up` with options."""
     with ExitStack() as cleanup:
 
-        def start(*options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+        def start(*options: str, cwd: Path | None = None, **settings: str) -> subprocess.Popen[str]:
             command = [sys.executable, "-m", "app.cli", "up", "--json", "--data-dir", str(data_dir), *options]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            up = subprocess.Popen(command, env=os.environ | {"PYTHONSAFEPATH": "1"}, cwd=cwd, **pipes)
+            with no_settings():
+                environment = os.environ | {"PYTHONSAFEPATH": "1"} | settings
+                up = subprocess.Popen(command, env=environment, cwd=cwd, **pipes)
             cleanup.enter_context(up)
             cleanup.callback(up.terminate)
             return up
@@ -62,41 +64,50 @@ def start_up(data_dir: Path) -> Iterator[Start]:
         yield start
 
 
-def test_a_service_starts_once_per_folder_and_stops_as_a_whole(start_up: Start, data_dir: Path, tmp_path: Path) -> None:
+def test_a_service_holds_its_folder_and_ends_as_a_whole_even_when_it_is_killed(
+    start_up: Start, data_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('not the application of the service')")
-    up = start_up("--port", "0", cwd=tmp_path)
-    state = state_of(up)
-    assert httpx.get(state["url"] + "/readyz").status_code == 200
+    first = start_up("--port", "0", cwd=tmp_path)
+    url = state_of(first)["url"]
+    assert httpx.get(f"{url}/readyz").status_code == 200
     assert (data_dir / "api_key").stat().st_mode & 0o777 == 0o600
     key = (data_dir / "api_key").read_text().strip()
-    assert httpx.get(state["url"] + "/v1/api_keys", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert httpx.get(f"{url}/v1/api_keys", headers={"Authorization": f"Bearer {key}"}).status_code == 200
     names = set(json.loads((data_dir / "processes.json").read_text()))
     assert names == {"postgres", "redis", "api", "worker", "reconcile"}
 
     _, said = start_up().communicate(timeout=30)
-    assert f"in use by process {up.pid}" in said
+    assert f"in use by process {first.pid}" in said
 
-    up.send_signal(signal.SIGTERM)
-    assert up.wait(30) == 0
+    before = processes_of(data_dir)
+    first.kill()
+    first.wait()
+    second = start_up("--port", "0")
+    state_of(second)
+    survivors = [process for process in before if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert survivors == []
+    assert (data_dir / "api_key").read_text().strip() == key
+
+    second.send_signal(signal.SIGINT)
+    assert second.wait(30) == 0
     assert processes_of(data_dir) == []
     assert not (data_dir / "service.json").exists()
 
 
-def test_a_killed_service_leaves_nothing_that_the_next_does_not_end(start_up: Start, data_dir: Path) -> None:
-    up = start_up("--port", "0")
-    state_of(up)
-    key = (data_dir / "api_key").read_text()
-    before = processes_of(data_dir)
-    up.kill()
-    up.wait()
-    again = start_up("--port", "0")
-    state_of(again)
-    survivors = [process for process in before if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert survivors == []
-    assert (data_dir / "api_key").read_text() == key
-    again.send_signal(signal.SIGINT)
-    assert again.wait(30) == 0
+@pytest.mark.parametrize(
+    ("name", "url", "said"),
+    [
+        ("REALM_DATABASE_URL", "postgresql://realm@127.0.0.1:1/realm", "database is out of reach"),
+        ("REALM_REDIS_URL", "redis://127.0.0.1:1", "Redis of REALM_REDIS_URL is out of reach"),
+    ],
+)
+def test_servers_of_yours_are_used_instead(start_up: Start, data_dir: Path, name: str, url: str, said: str) -> None:
+    up = start_up("--port", "0", **{name: url})
+    assert said in up.communicate(timeout=30)[1]
+    assert up.returncode != 0
+    assert (data_dir / "postgres").exists() is (name != "REALM_DATABASE_URL")
 
 
 def test_a_busy_port_is_said_and_nothing_is_left(start_up: Start) -> None:
