@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables import UNFINISHED, File, Job, JobCheckpoint, JobEvent
+from app.database.tables import Dataset, File, Job, JobCheckpoint, JobEvent
 
 MAX_MESSAGE_LENGTH = 2000
 
@@ -22,6 +22,12 @@ class NewEvent:
     level: str = "info"
     type: str = "message"
     data: dict[str, Any] | None = None
+
+
+def keep_dataset(session: Session, dataset: Dataset) -> bool:
+    """Keep a dataset from being deleted until a job that names it is there; False when it is gone already."""
+    query = select(Dataset.key).where(Dataset.key == dataset.key).with_for_update(read=True, key_share=True)
+    return session.execute(query).first() is not None
 
 
 def add_job(session: Session, **values: Any) -> Job:
@@ -83,12 +89,6 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[int, int]:
     )
     rows = session.execute(select(queue.c.key, queue.c.position).where(queue.c.key.in_(queued)))
     return {row.key: row.position for row in rows}
-
-
-def unfinished_jobs_of(session: Session, dataset_id: str) -> list[str]:
-    """Ids of the jobs that still need a dataset."""
-    query = select(Job.id).where(Job.dataset_id == dataset_id, Job.status.in_(UNFINISHED))
-    return list(session.execute(query).scalars())
 
 
 def file_ids(session: Session, jobs: Sequence[Job]) -> dict[tuple[str, int], str]:

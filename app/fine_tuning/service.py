@@ -70,21 +70,25 @@ def _local_models(folder: Path | None) -> list[str]:
 
 def _find_data(session: Session, project_id: str, request: JobRequest) -> tuple[Dataset, DatasetVersion]:
     """The dataset and the version that a request names. Raises NotFound."""
-    if request.training_file is not None:
-        file = dataset_queries.find_file(session, project_id, request.training_file)
-        if file is None:
-            raise NotFound(f"There is no file {request.training_file!r}.", param="training_file")
-        dataset_id, number = file.dataset_id, file.dataset_version
-    else:
-        dataset_id, _, pinned = (request.dataset or "").partition("@")
-        number = int(pinned) if pinned else None
+    dataset_id, number = _named_data(session, project_id, request)
     dataset = dataset_queries.find_dataset(session, project_id, dataset_id)
-    if dataset is None:
+    if dataset is None or not job_queries.keep_dataset(session, dataset):
         raise NotFound(f"There is no dataset {dataset_id!r}.", param="dataset")
     version = dataset_queries.find_version(session, dataset.key, number)
     if version is None:
         raise NotFound(f"Dataset {dataset_id} has no version {number}.", param="dataset")
     return dataset, version
+
+
+def _named_data(session: Session, project_id: str, request: JobRequest) -> tuple[str, int | None]:
+    """A dataset's id and the version, None for the newest. Raises NotFound."""
+    if request.dataset is not None:
+        dataset_id, _, pinned = request.dataset.partition("@")
+        return dataset_id, int(pinned) if pinned else None
+    file = dataset_queries.find_file(session, project_id, request.training_file or "")
+    if file is None:
+        raise NotFound(f"There is no file {request.training_file!r}.", param="training_file")
+    return file.dataset_id, file.dataset_version
 
 
 def _check_text(request: JobRequest, dataset: Dataset) -> None:

@@ -6,17 +6,19 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete, insert
 
 from app.database import attempt_queries, dataset_queries
 from app.database.attempt_queries import Claim, NewCheckpoint, News, Progress
 from app.database.base import new_id
 from app.database.job_queries import NewEvent
 from app.database.session import transaction
-from app.database.tables import Dataset
+from app.database.tables import Dataset, File
 from app.queue import announce_worker, get_redis, live_workers, withdraw_worker
 from app.settings import get_settings
 from tests.conftest import ProjectKeys
@@ -156,6 +158,29 @@ def test_a_job_pins_the_newest_version_or_the_one_that_is_named(client: TestClie
         assert job["dataset"] == {"id": dataset.id, "version": version}
     body = problem(client.post(JOBS, json={"dataset": f"{dataset.id}@4", "model": "minilm"}), 404)
     assert body["detail"] == f"Dataset {dataset.id} has no version 4."
+
+
+def test_a_file_names_its_version_for_ever(client: TestClient, project: ProjectKeys) -> None:
+    dataset = add_dataset(project, n_versions=2)
+    file = {"id": new_id("file-"), "project_id": project.id, "dataset_id": dataset.id, "dataset_version": 1}
+    with transaction() as session:
+        session.execute(insert(File).values(**file, filename="a.csv", purpose="fine-tune", n_bytes=10))
+    job = client.post(JOBS, json={"training_file": file["id"], "model": "minilm"}).json()
+    assert (job["training_file"], job["dataset"]) == (file["id"], {"id": dataset.id, "version": 1})
+    assert client.get(f"{JOBS}/{job['id']}").json()["training_file"] == file["id"]
+    body = problem(client.post(JOBS, json={"training_file": "file-0", "model": "minilm"}), 404)
+    assert body["error"]["param"] == "training_file"
+
+
+def test_a_dataset_that_is_being_deleted_gets_no_job(client: TestClient, dataset: Dataset) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with transaction() as session:
+            dataset_queries.lock_for_deletion(session, dataset)
+            session.execute(delete(Dataset).where(Dataset.key == dataset.key))
+            answer = pool.submit(client.post, JOBS, json={"dataset": dataset.id, "model": "minilm"})
+            with pytest.raises(TimeoutError):
+                answer.result(0.3)
+        problem(answer.result(10), 404)
 
 
 def test_a_seed_is_drawn_and_shown(create: Callable[..., dict[str, Any]]) -> None:
