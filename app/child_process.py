@@ -31,7 +31,6 @@ class Program:
     command: tuple[str, ...]
     log: Path
     environment: Mapping[str, str]
-    folder: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     user: int | None = None
 
@@ -155,7 +154,6 @@ class ChildProcess:
                 stdout=log,
                 stderr=log,
                 env=dict(program.environment),
-                cwd=program.folder,
                 start_new_session=True,
             )
             self._started = time.monotonic()
