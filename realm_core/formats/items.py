@@ -197,5 +197,5 @@ def _identity(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _complete(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """The named columns, those that are not there as nulls."""
-    there = frame.columns
-    return frame.select(pl.col(name) if name in there else pl.lit(None, pl.String).alias(name) for name in names)
+    missing = [pl.lit(None, pl.String).alias(name) for name in names if name not in frame.columns]
+    return frame.with_columns(missing).select(names)  # a selection of literals alone would have one row
