@@ -199,7 +199,7 @@ def _held_out_accuracy(
     found: list[str] = []
     for start in range(0, len(asked), _INPUTS_PER_REQUEST):
         part = [prompt for prompt, _ in asked[start : start + _INPUTS_PER_REQUEST]]
-        answers = client.predict(job["fine_tuned_model"], part, top_k=1, truncation="end")
+        answers = client.predict(job["fine_tuned_model"], part, top_k=1, truncation="right")
         found += [answer[0]["label"] for answer in answers]
     return _mean(label == right for label, (_, right) in zip(found, asked, strict=True)), len(asked)
 

@@ -21,6 +21,7 @@ from realm_core.simulation import SimulatedLabels
 from tests.conftest import WholeService
 
 SEED = 3
+N_MESSAGES = 240
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def api(service: WholeService) -> Iterator[RealmClient]:
 
 @pytest.fixture(scope="module")
 def messages() -> Sample:
-    return training_messages(300, SEED)
+    return training_messages(N_MESSAGES, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +103,8 @@ def test_the_report_finds_out_who_is_what(
 def test_the_labels_beat_the_majority(api: RealmClient, job: Json, messages: Sample) -> None:
     truth = {prompt: list(LABELS)[y] for prompt, y in zip(messages.prompts, messages.truth, strict=True)}
     items = list(api.reports.items(job["id"]))
-    assert len(items) == 300
-    assert sum(item["label"] == truth[item["prompt"]] for item in items) / 300 > 0.93
+    assert len(items) == N_MESSAGES
+    assert sum(item["label"] == truth[item["prompt"]] for item in items) / N_MESSAGES > 0.93
 
 
 def test_the_export_has_the_same_rows(api: RealmClient, job: Json) -> None:
@@ -152,7 +153,7 @@ def test_the_same_by_command_line(service: WholeService, file: Path) -> None:
     document = json.loads(report.stdout)
     assert {row["annotator"] for row in document["annotators"]} >= {"ada", "wanda"}
     table = realm(service, "report", job["id"])
-    assert "below_chance" in table.stdout
+    assert "always_same" in table.stdout
 
 
 def test_predict_by_command_line(service: WholeService, job: Json, tmp_path: Path) -> None:
@@ -166,10 +167,10 @@ def test_predict_by_command_line(service: WholeService, job: Json, tmp_path: Pat
     assert "1 of 2 inputs could not be answered" in partly.stderr
 
 
-def test_a_job_that_fails_ends_train_with_3(service: WholeService, api: RealmClient, tmp_path: Path) -> None:
-    """One answer only: there is nothing to learn."""
-    rows = [{"prompt": f"text {n}", "annotator": who, "label": "yes"} for n in range(6) for who in ("ann", "bob")]
-    dataset = api.datasets.create(rows, name="one answer")
-    ended = realm(service, "train", dataset["id"], "--wait")
+def test_a_job_that_fails_ends_train_with_3(service: WholeService, api: RealmClient) -> None:
+    """Steps so large that the numbers overflow."""
+    rows = [{"prompt": f"text {n}", "annotator": who, "label": "yn"[n % 2]} for n in range(8) for who in ("ann", "bob")]
+    dataset = api.datasets.create(rows, name="eight texts")
+    ended = realm(service, "train", dataset["id"], "--set", "learning_rate=1e30", "--wait")
     assert ended.returncode == 3, ended.stderr
-    assert "not_identifiable" in ended.stderr
+    assert "diverged" in ended.stderr
