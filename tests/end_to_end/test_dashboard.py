@@ -1,0 +1,251 @@
+"""The dashboard in Chromium: tables and plots, live progress, cancel, log out, hostile names, every width."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from app.access import service as access
+from app.database import attempt_queries
+from app.database.attempt_queries import News, Progress
+from app.database.job_queries import NewEvent
+from app.database.session import transaction
+from tests.conftest import ProjectKeys, Services, make_project
+from tests.end_to_end.browsing import CHROMIUM, Visit, chromium
+from tests.finished_jobs import RIGHT_TO_LEFT_NAME, SCRIPT_NAME, FinishedJob, crowd_rows, finish_job, upload
+from tests.jobs import queue_job, reload
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
+
+PATIENCE_MS = 10_000
+
+
+@dataclass(frozen=True)
+class Site:
+    """The application behind a real server, with a project that has a finished job."""
+
+    url: str
+    project: ProjectKeys
+    job: FinishedJob
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site(services: Services, browser: Browser) -> Iterator[Site]:
+    from app.main import create_app
+
+    application = create_app()
+    project = make_project()
+    headers = {"Authorization": f"Bearer {project.admin_key}"}
+    with TestClient(application, base_url="http://localhost", headers=headers) as client:
+        job = finish_job(project.id, upload(client, crowd_rows(), "headlines & <b>views</b>"), suffix="first")
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Site(f"http://127.0.0.1:{port}", project, job)
+    server.should_exit = True
+    thread.join()
+
+
+def log_in(context: BrowserContext, site: Site, key: str) -> None:
+    """By a link that is good for once, as `realm up` prints one."""
+    with transaction() as session:
+        link = access.create_login_link(session, key, site.url)
+    assert link is not None
+    page = context.new_page()
+    page.goto(link)
+    page.close()
+
+
+@pytest.fixture
+def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    log_in(context, site, site.project.admin_key)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, site: Site) -> Iterator[Visit]:
+    """A page on which nothing may go wrong."""
+    visit = Visit(context, site.url)
+    yield visit
+    assert visit.complaints == []
+
+
+@pytest.fixture
+def report(visit: Visit, site: Site) -> Page:
+    return visit.open(f"/jobs/{site.job.id}")
+
+
+def plotted(page: Page, plot: str = "#annotators-plot") -> int:
+    """The number of marks in a plot that has been drawn."""
+    page.wait_for_selector(f"{plot} .main-svg")
+    return page.locator(f"{plot} .scatterlayer .point").count()
+
+
+def test_the_watch_notices_what_may_not_happen(context: BrowserContext, site: Site) -> None:
+    """Or else all the other tests could not fail."""
+    visit = Visit(context, site.url)
+    page = visit.open("/")
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {textContent: '1'}))")
+    page.evaluate("setTimeout(() => alert(1))")
+    page.evaluate("setTimeout(() => { throw new Error('thrown') })")
+    page.evaluate("fetch('http://localhost:1/elsewhere').catch(() => {})")
+    page.wait_for_timeout(300)
+    said = "\n".join(visit.complaints)
+    for sign in ("Executing inline script violates", "dialog: 1", "script error: thrown", "Refused to connect"):
+        assert sign in said
+
+
+def test_the_report_has_a_table_and_a_plot_of_the_same_people(report: Page) -> None:
+    rows = report.locator("#annotators ~ .scroll tbody tr")
+    assert rows.count() == 9
+    assert plotted(report) == 8  # newbie has too few labels
+    expect(report.locator("#annotators-plot .ytick text")).to_have_count(8)
+    expect(rows.nth(0).locator(".tag").first).to_have_text("Worse than chance")
+
+
+def test_names_that_try_to_be_html_are_shown_as_they_are(report: Page) -> None:
+    plotted(report)
+    ticks = report.locator("#annotators-plot .ytick text").all_text_contents()
+    assert "<script>alert('name')</…" in ticks
+    assert "eve" in ticks  # its control character would turn the whole line around
+    expect(report.get_by_role("rowheader", name=SCRIPT_NAME)).to_be_visible()
+    assert report.locator("th bdi", has_text=RIGHT_TO_LEFT_NAME).count() == 1
+
+
+def test_a_mark_says_whose_it_is(report: Page) -> None:
+    plotted(report)
+    first = report.locator("#annotators-plot .scatterlayer .point").first
+    first.scroll_into_view_if_needed()
+    mark = first.bounding_box()
+    assert mark is not None
+    report.mouse.move(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
+    label = report.locator("#annotators-plot .hoverlayer .hovertext")
+    expect(label).to_contain_text("95 % interval")
+
+
+def test_searching_and_sorting_work(report: Page) -> None:
+    report.get_by_label("Name contains").fill("swap")
+    report.get_by_role("button", name="Show").click()
+    expect(report.locator("tbody tr[id^=ann_] th")).to_have_text(["swap sam"])
+    report.get_by_role("link", name="Show all").click()
+    report.get_by_role("link", name="Labels", exact=True).click()
+    expect(report.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
+    numbers = [int(text) for text in report.locator("td[data-label=Labels]").all_text_contents()]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_downloads_come_with_their_name(report: Page, site: Site) -> None:
+    with report.expect_download() as started:
+        report.get_by_role("link", name="annotators as csv").click()
+    assert started.value.suggested_filename == f"{site.job.id}-annotators.csv"
+
+
+def test_the_report_is_read_without_scripts(browser: Browser, site: Site) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    log_in(context, site, site.project.viewer_key)
+    page = context.new_page()
+    page.goto(f"{site.url}/jobs/{site.job.id}")
+    assert page.locator("tbody tr[id^=ann_]").count() == 9
+    assert page.locator(".interval .value").count() == 8
+    page.goto(f"{site.url}/jobs/{queue_job(site.project.id).id}")
+    expect(page.get_by_text("No worker is running")).to_be_visible()
+    expect(page.get_by_text("Copy")).to_be_hidden()  # it would do nothing
+    context.close()
+
+
+def test_everything_can_be_reached_by_keyboard(report: Page) -> None:
+    reached = set()
+    for _ in range(60):
+        report.keyboard.press("Tab")
+        reached.add(report.evaluate("document.activeElement.innerText || document.activeElement.name"))
+    assert {"Skip to the content", "REALM", "Log out", "name", "Show", "Expertise", "CSV", "Events"} <= reached
+
+
+def test_a_running_job_is_followed_to_its_end(visit: Visit, site: Site) -> None:
+    job = queue_job(site.project.id)
+    page = visit.open(f"/jobs/{job.id}")
+    expect(page.get_by_role("heading", name="Waiting for a worker")).to_be_visible()
+    with transaction() as session:
+        claim = attempt_queries.claim_job(session, job.id, "a worker", 60)
+        assert claim is not None
+    expect(page.locator(".status")).to_contain_text("Running")
+    for step in (10, 20):
+        measured = {"step": step, "train_loss": 1 / step, "probability": [0.5, step / 30]}
+        events = (NewEvent(f"Step {step} done"), NewEvent("measured", type="metrics", data=measured))
+        progress = Progress("training", step, 40, 2.0 * step, 60.0)
+        with transaction() as session:
+            attempt_queries.record(session, claim, News(events=events, progress=progress))
+        expect(page.locator("[data-show=step]")).to_have_text(f"{step} of 40")
+        expect(page.locator("[data-show=percent]")).to_have_text(f"{2 * step} %")
+        expect(page.locator("#log li").first).to_contain_text(f"Step {step} done")
+    page.wait_for_selector("#loss-plot .main-svg")
+    page.wait_for_selector("#trajectories-plot .main-svg")
+    assert page.locator("#trajectories-plot .scatterlayer .js-line").count() == 2
+    with transaction() as session:
+        attempt_queries.fail(session, claim, "diverged", "Training diverged: use a smaller learning_rate.")
+    expect(page.get_by_role("heading", name="The job failed")).to_be_visible()
+    expect(page.get_by_text("use a smaller learning_rate").first).to_be_visible()
+
+
+def test_a_job_is_cancelled_by_its_button(visit: Visit, site: Site) -> None:
+    job = queue_job(site.project.id)
+    with transaction() as session:
+        claim = attempt_queries.claim_job(session, job.id, "a worker", 60)
+        assert claim is not None
+    page = visit.open(f"/jobs/{job.id}")
+    page.get_by_text("Cancel this job").click()
+    page.get_by_role("button", name="Yes, cancel it").click()
+    expect(page.get_by_role("heading", name="Cancelling")).to_be_visible()
+    assert reload(job).cancel_requested_at is not None
+    with transaction() as session:
+        attempt_queries.finish_cancelled(session, claim)
+    expect(page.get_by_role("heading", name="The job was cancelled")).to_be_visible()
+
+
+def test_logging_out_closes_the_door(context: BrowserContext, visit: Visit, site: Site) -> None:
+    page = visit.open("/")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    other = context.new_page()
+    other.goto(f"{site.url}/jobs/{site.job.id}")
+    expect(other.get_by_label("API key")).to_be_visible()
+    other.get_by_label("API key").fill(site.project.viewer_key)
+    other.get_by_role("button", name="Log in").click()
+    expect(other.get_by_role("heading", name="Annotators")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_a_phone_in_light_and_dark(browser: Browser, site: Site, scheme: Literal["light", "dark"]) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 800})
+    log_in(context, site, site.project.admin_key)
+    visit = Visit(context, site.url)
+    for path in ("/", f"/jobs/{site.job.id}", f"/jobs/{queue_job(site.project.id).id}", "/docs"):
+        page = visit.open(path)
+        if path.endswith(site.job.id):
+            plotted(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        red = page.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").split(",")[0]
+        assert (int(red) < 128) == (scheme == "dark")
+    context.close()
+    assert visit.complaints == []
