@@ -20,7 +20,7 @@ from starlette.background import BackgroundTask
 from app.database.session import transaction
 from app.dependencies import PageOf
 from app.reports import service
-from app.reports.schemas import AnnotatorQuery, AnnotatorRow, FileFormat, ItemQuery, ItemRow, Table
+from app.reports.schemas import AnnotatorQuery, AnnotatorRow, FileFormat, ItemQuery, ItemRow, LabelRow, Table
 from app.reports.service import FinishedJob
 
 ROWS_PER_PAGE = 1000
@@ -64,11 +64,20 @@ def _read_annotators(
 
 
 def _item_pages(finished: FinishedJob) -> Iterator[list[FlatRow]]:
-    return _pages(partial(_read_items, finished), ItemRow.model_dump)
+    return _pages(partial(_read_items, service.list_items, finished), ItemRow.model_dump)
 
 
-def _read_items(finished: FinishedJob, session: Session, after: str | None) -> PageOf[ItemRow]:
-    return service.list_items(session, finished, ItemQuery(sort="item", after=after, limit=ROWS_PER_PAGE))
+def _label_pages(finished: FinishedJob) -> Iterator[list[FlatRow]]:
+    return _pages(partial(_read_items, service.list_labels, finished), LabelRow.model_dump)
+
+
+def _read_items(
+    read: Callable[[Session, FinishedJob, ItemQuery], PageOf[Any]],
+    finished: FinishedJob,
+    session: Session,
+    after: str | None,
+) -> PageOf[Any]:
+    return read(session, finished, ItemQuery(sort="item", after=after, limit=ROWS_PER_PAGE))
 
 
 def _pages(
@@ -132,7 +141,7 @@ TABLES: dict[Table, TableShape] = {
         },
     ),
     "labels": TableShape(
-        _item_pages,
+        _label_pages,
         {
             "item_id": pl.String(),
             "prompt": pl.String(),

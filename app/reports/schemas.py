@@ -83,7 +83,7 @@ class Vote(BaseModel):
     label: str
 
 
-class ItemRow(BaseModel):
+class LabelRow(BaseModel):
     """The most probable true label of one item."""
 
     id: str
@@ -92,6 +92,11 @@ class ItemRow(BaseModel):
     task: str
     label: str
     probability: float = Field(description="That `label` is the true one, given text and votes.")
+
+
+class ItemRow(LabelRow):
+    """The most probable true label of one item, with what it rests on."""
+
     model_probability: float | None = Field(description="Of `label`, by a model that did not see the item's votes.")
     votes: Sequence[Vote]
     relabel_gain: float = Field(description="Expected gain in probability from one more label.")

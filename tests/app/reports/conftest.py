@@ -32,7 +32,7 @@ class ReportApi:
         rows: list[Any] = []
         more, after = True, dict[str, str]()
         while more:
-            page = self.get(path, limit=limit, **query, **after)
+            page = self.get(path, 200, limit=limit, **query, **after)
             rows += page["data"]
             more, after = page["has_more"], {"after": page["last_id"]}
         return rows
