@@ -11,8 +11,8 @@ from functools import partial
 import polars as pl
 
 from realm_core.formats.columns import COLUMNS, ROW
-from realm_core.formats.faults import Fault, Faults
-from realm_core.formats.json_lines import is_unicode, json_text, parse_json
+from realm_core.formats.faults import Fault, Faults, is_unicode
+from realm_core.formats.json_lines import json_text, parse_json
 from realm_core.formats.reading_options import Limits
 
 _END_OF_TIME = 253_402_300_800  # the year 10000 in unix seconds

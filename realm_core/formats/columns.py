@@ -30,7 +30,7 @@ class ColumnPlan:
     unused: tuple[str, ...]
 
 
-def check_mapping(mapping: Mapping[str, str]) -> None:
+def _check_mapping(mapping: Mapping[str, str]) -> None:
     """Raises BadData for a mapping that cannot fit any file."""
     for theirs, ours in mapping.items():
         if ours not in COLUMNS:
@@ -45,6 +45,7 @@ def check_mapping(mapping: Mapping[str, str]) -> None:
 
 def plan_columns(found: Sequence[str], mapping: Mapping[str, str]) -> ColumnPlan:
     """Find our columns among those of a file. Raises BadData that says which were found."""
+    _check_mapping(mapping)
     absent = [theirs for theirs in mapping if theirs not in found]
     if absent:
         raise BadData("missing_column", f"mapping names a column {absent[0]!r} that is not there. {_found(found)}")

@@ -18,8 +18,7 @@ import polars as pl
 
 from realm_core.formats.columns import ROW, ColumnPlan, plan_columns
 from realm_core.formats.compression import ByteStream
-from realm_core.formats.faults import BadData, Fault, Faults, TooLarge
-from realm_core.formats.json_lines import is_unicode
+from realm_core.formats.faults import BadData, Fault, Faults, TooLarge, is_unicode
 from realm_core.formats.reading_options import ReadingOptions
 
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'

@@ -62,7 +62,16 @@ class Faults:
             return
         listed = self.listed
         first = listed[0]
-        others = f" So are {len(listed) - 1} more." if len(listed) > 1 else ""
+        others = {1: "", 2: " Another row is bad."}.get(self.rejected, f" {self.rejected - 1:,} more rows are bad.")
         if len(listed) == MAX_FAULTS_KEPT:
             others = f" Reading stopped after {MAX_FAULTS_KEPT} faults."
         raise BadData("invalid_rows", f"Row {first.row} is bad: {first.detail}{others} Nothing was kept.", listed)
+
+
+def is_unicode(text: str) -> bool:
+    """False for text with half of a surrogate pair, which has no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -16,7 +16,7 @@ import polars as pl
 
 from realm_core.formats.columns import COLUMNS, ROW, plan_columns
 from realm_core.formats.compression import ByteStream
-from realm_core.formats.faults import BadData, Fault, Faults, TooLarge
+from realm_core.formats.faults import BadData, Fault, Faults, TooLarge, is_unicode
 from realm_core.formats.reading_options import ReadingOptions
 
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -195,15 +195,6 @@ def _cell(row: int, key: str, value: Any, *, is_list: bool) -> str | None:
     if value is not None and not is_unicode(value):
         raise _BadCell(row, key, "invalid_unicode", "The text has half of a surrogate pair, which is no character.")
     return value
-
-
-def is_unicode(text: str) -> bool:
-    """False for text with half of a surrogate pair, which has no UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def json_text(value: Any) -> str:

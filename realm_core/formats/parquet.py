@@ -62,24 +62,19 @@ def _read(action: Callable[[], T]) -> T:
 
 def _as_text(ours: str, theirs: str, kind: pl.DataType) -> pl.Expr:
     """A column as the text that a CSV would hold. Raises BadData for one of a kind that has none."""
-    column = pl.col(theirs).alias(ours)
+    column = pl.col(theirs)
     if isinstance(kind, pl.String | pl.Boolean | pl.Categorical | pl.Enum | pl.Decimal | pl.Null) or kind.is_integer():
-        return column.cast(pl.String)
+        return column.cast(pl.String).alias(ours)
     if (
         kind.is_float()
     ):  # whole numbers without the point, as in JSON: a column of whole numbers with gaps is often float
         whole = (column == column.round()) & (column.abs() < 2**53)
-        return (
-            pl.when(column.is_nan())
-            .then(None)
-            .when(whole)
-            .then(column.cast(pl.Int64, strict=False).cast(pl.String))
-            .otherwise(column.cast(pl.String))
-        )
+        as_whole = column.cast(pl.Int64, strict=False).cast(pl.String)
+        return pl.when(whole).then(as_whole).when(column.is_not_nan()).then(column.cast(pl.String)).alias(ours)
     if isinstance(kind, pl.Datetime | pl.Date) and ours == "created_at":
         return (column.cast(pl.Datetime("us")).dt.epoch("us") / 1e6).cast(pl.String).alias(ours)
     if isinstance(kind, pl.List) and ours == "options":
-        return column.cast(pl.List(pl.String))
+        return column.cast(pl.List(pl.String)).alias(ours)
     raise BadData("wrong_type", f"Column {theirs!r} is of type {kind}; it must be text or numbers.")
 
 

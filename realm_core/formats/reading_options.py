@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from realm_core.formats.faults import BadData, OnError
+from realm_core.formats.faults import BadData, OnError, is_unicode
 
 Answers = dict[str, str]  # name -> description, in label order
 DEFAULT_TASK = "default"
@@ -54,6 +54,8 @@ def _answers(given: Any) -> Answers:
     for name, description in pairs:
         if not isinstance(name, str) or not isinstance(description, str) or not name.strip():
             raise BadData("invalid_labels", f"A label and its description must be non-empty text, not {name!r}.")
+        if "\0" in name + description or not is_unicode(name + description):
+            raise BadData("invalid_labels", "A label has a character that cannot be kept: NUL, or half of a pair.")
     answers = {name: description.strip() or name for name, description in pairs}
     if len(answers) < len(pairs):
         raise BadData("invalid_labels", "The same label is declared twice.")
