@@ -72,9 +72,10 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Start it, made anew if there is none yet, and wait until it answers. Raises StartupError."""
         _make_socket_folder(self._sockets, self._user)
+        user_name = _user_name()
         if not self._cluster.exists():
             self._create_cluster()
-        self._admit(pwd.getpwuid(os.geteuid()).pw_name)
+        self._admit(user_name)
         self.process.start()
         _wait_for(self.process, self._answers)
 
@@ -175,10 +176,23 @@ def _unprivileged_user() -> int | None:
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise StartupError(
+            f"The user id {os.geteuid()} has no name on this system, and Postgres needs one. Give it one in "
+            "/etc/passwd, or set REALM_DATABASE_URL to a server of yours."
+        ) from None
+
+
 def _socket_folder(data_folder: Path) -> Path:
-    """In the data folder, or where its path is too long for a socket, in the system's folder for temporary files."""
+    """In the data folder, or where its path does not do for a socket, in the system's folder for temporary files.
+
+    It must not be long, and Postgres takes a comma for the end of a path.
+    """
     folder = data_folder / "run"
-    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) <= _LONGEST_SOCKET_PATH and "," not in str(folder):
         return folder
     return Path(tempfile.gettempdir()) / f"realm-{hashlib.sha256(os.fsencode(data_folder)).hexdigest()[:16]}"
 

@@ -175,6 +175,14 @@ def test_servers_run_for_an_ordinary_user(tmp_path: Path, path: Path) -> None:
     assert (home / "data" / "postgres").stat().st_uid == 65534
 
 
+@pytest.mark.skipif(not ROOT, reason="needs another system user")
+def test_a_user_without_a_name_is_told(tmp_path: Path, path: Path) -> None:
+    os.chown(tmp_path, 123456, 123456)
+    command = leashed((sys.executable, "-c", RUN, str(path), "0"), signal.SIGKILL, 123456)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "The user id 123456 has no name on this system" in done.stderr
+
+
 def test_a_killed_parent_takes_its_servers_along_and_the_next_start_works(path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", RUN, str(path), "60"], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
@@ -221,8 +229,8 @@ def test_odd_names_of_the_folder(path: Path) -> None:
         servers.stop()
 
 
-def test_a_path_too_long_for_a_socket(path: Path) -> None:
-    servers = Servers(path / ("long" * 40)).start()
+def test_a_path_that_does_not_do_for_a_socket(path: Path) -> None:
+    servers = Servers(path / ("long," * 35)).start()
     try:
         assert servers.query("SELECT 1") == 1
         sockets = Path(tempfile.gettempdir()) / Path(servers.redis.url.removeprefix("unix://")).parent.name
