@@ -1,8 +1,13 @@
-"""Items numbered as they are first seen, by 128-bit keys, so that no text has to stay in memory."""
+"""Items numbered as they are first seen, by 128-bit hashes, so that no text has to stay in memory.
+
+Two kinds of hash: a fast one with secret seeds finds the item of every row while a file is read; a cryptographic one,
+made once for each item, is the `key` that the item keeps for ever.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,10 +20,9 @@ from realm_core.formats.columns import ROW
 from realm_core.formats.faults import BadData, Fault, Faults
 from realm_core.formats.reading_options import DEFAULT_TASK
 
-KeyArray = NDArray[np.uint64]  # (n, 2): a 128-bit key a row
+HashArray = NDArray[np.uint64]  # (n, 2): a 128-bit hash a row
 KEY_BYTES = 16
 _NO_CONTENT = bytes(KEY_BYTES)
-_SEED = 0
 
 
 def digest(*parts: str | None) -> bytes:
@@ -26,43 +30,43 @@ def digest(*parts: str | None) -> bytes:
     return hashlib.blake2b("\0".join(part or "" for part in parts).encode(), digest_size=KEY_BYTES).digest()
 
 
-def as_keys(digests: Iterable[bytes]) -> KeyArray:
+def as_keys(digests: Iterable[bytes]) -> HashArray:
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
-def _hexadecimal(keys: KeyArray) -> list[str]:
-    digits = keys.tobytes().hex()
-    return [digits[start : start + 2 * KEY_BYTES] for start in range(0, len(digits), 2 * KEY_BYTES)]
-
-
-class KeyTable:
-    """Numbers by key in 20 bytes each: sorted runs, of which neighbours are merged while they are alike in size."""
+class HashTable:
+    """Numbers by hash in 20 bytes each: sorted runs, of which neighbours are merged while they are alike in size."""
 
     def __init__(self) -> None:
-        self._runs: list[tuple[KeyArray, IntArray]] = []
+        self._runs: list[tuple[HashArray, IntArray]] = []
 
-    def find(self, keys: KeyArray) -> IntArray:
-        """The number of each key, UNKNOWN for those not there. (n,)"""
-        numbers = np.full(len(keys), UNKNOWN, np.int32)
-        for run_keys, run_numbers in self._runs:
-            at = np.searchsorted(run_keys[:, 0], keys[:, 0])
-            at[at == len(run_keys)] = 0
-            there = (run_keys[at] == keys).all(axis=1)
+    def find(self, hashes: HashArray) -> IntArray:
+        """The number of each hash, UNKNOWN for those not there. (n,)"""
+        numbers = np.full(len(hashes), UNKNOWN, np.int32)
+        for run_hashes, run_numbers in self._runs:
+            at = np.searchsorted(run_hashes[:, 0], hashes[:, 0])
+            at[at == len(run_hashes)] = 0
+            there = (run_hashes[at] == hashes).all(axis=1)
             numbers[there] = run_numbers[at[there]]
         return numbers
 
-    def add(self, keys: KeyArray, numbers: IntArray) -> None:
-        """Add keys that are not there yet."""
-        if not len(keys):
+    def add(self, hashes: HashArray, numbers: IntArray) -> None:
+        """Add hashes that are not there yet."""
+        if not len(hashes):
             return
-        while self._runs and len(self._runs[-1][0]) < 2 * len(keys):
-            other_keys, other_numbers = self._runs.pop()
-            keys, numbers = np.concatenate([other_keys, keys]), np.concatenate([other_numbers, numbers])
-        order = np.argsort(keys[:, 0], kind="stable")
-        keys, numbers = keys[order], numbers[order]
-        if (keys[1:, 0] == keys[:-1, 0]).any():  # one in 10^5 at 10^7 items, or made on purpose
-            raise BadData("key_collision", "Two items cannot be told apart by their hashes; change one item_id.")
-        self._runs.append((keys, numbers))
+        while self._runs and len(self._runs[-1][0]) < 2 * len(hashes):
+            other_hashes, other_numbers = self._runs.pop()
+            hashes, numbers = np.concatenate([other_hashes, hashes]), np.concatenate([other_numbers, numbers])
+        order = np.argsort(hashes[:, 0], kind="stable")
+        hashes, numbers = hashes[order], numbers[order]
+        if (hashes[1:, 0] == hashes[:-1, 0]).any():
+            raise _collision()
+        self._runs.append((hashes, numbers))
+
+
+def _collision() -> BadData:
+    """Two items have hashes that begin with the same 64 bits: one upload of 10^7 items in 10^5."""
+    return BadData("hash_collision", "Two items cannot be told apart by their hashes; send the file again.")
 
 
 class Column:
@@ -90,13 +94,14 @@ class ItemBook:
     """Finds the number of each row's item: by (task, item_id), else by (task, prompt, options)."""
 
     def __init__(self) -> None:
-        self._table = KeyTable()
+        self._seeds = (secrets.randbits(64), secrets.randbits(64))  # no file can be made to fit them
+        self._table = HashTable()
         self._first_row = Column(np.uint32)
         self._text = Column(np.uint64)  # a hash, to see whether an item_id comes back with another text
         self._task = Column(np.int16)
         self._has_options = Column(np.bool_)
-        self._keys: list[KeyArray] = []
-        self._contents: list[KeyArray] = []
+        self._keys: list[HashArray] = []
+        self._contents: list[HashArray] = []
 
     @property
     def n_items(self) -> int:
@@ -110,10 +115,10 @@ class ItemBook:
     def has_options(self) -> NDArray[np.bool_]:
         return self._has_options.values
 
-    def keys(self) -> KeyArray:
+    def keys(self) -> HashArray:
         return np.concatenate(self._keys) if self._keys else as_keys([])
 
-    def contents(self) -> KeyArray:
+    def contents(self) -> HashArray:
         """Hashes of the texts of the items that have an item_id; the keys of the others say it all."""
         return np.concatenate(self._contents) if self._contents else as_keys([])
 
@@ -122,41 +127,34 @@ class ItemBook:
 
         The frame has `task_number` beside our columns.
         """
-        identity = _identity(frame)
-        distinct = identity.with_row_index("at").unique(identity.columns, keep="first", maintain_order=True)
-        at = distinct["at"].to_numpy()
-        keys = as_keys(digest(task or DEFAULT_TASK, *rest) for task, *rest in _complete(distinct, _PARTS).iter_rows())
-        numbers = self._table.find(keys)
-        new = numbers == UNKNOWN
-        numbers[new] = np.arange(self.n_items, self.n_items + int(new.sum()), dtype=np.int32)
-        self._table.add(keys[new], numbers[new])
-        texts = _complete(frame, ("prompt", "options")).hash_rows(_SEED).to_numpy()
-        new_items = frame[at[new]].with_columns(
-            pl.Series("item", numbers[new]), pl.Series("key", _hexadecimal(keys[new]), pl.String)
-        )
-        self._add(new_items, keys[new], texts[at[new]])
-        numbered = identity.join(
-            distinct.with_columns(pl.Series("item", numbers)),
-            on=identity.columns,
-            how="left",
-            nulls_equal=True,
-            maintain_order="left",
-        )
-        return self._without_contradictions(frame.with_columns(numbered["item"]), texts, faults), new_items
+        whole = _complete(frame)
+        hashes = np.column_stack([_identity(whole).hash_rows(seed).to_numpy() for seed in self._seeds])
+        at, group = _distinct(hashes)
+        numbers = self._table.find(hashes[at])
+        new = np.flatnonzero(numbers == UNKNOWN)
+        new = new[np.argsort(at[new])]  # in the order of the rows
+        numbers[new] = np.arange(self.n_items, self.n_items + len(new), dtype=np.int32)
+        self._table.add(hashes[at[new]], numbers[new])
+        texts = whole.select("prompt", "options").hash_rows().to_numpy()
+        new_items = self._add(frame[at[new]], whole[at[new]], texts[at[new]])
+        numbered = frame.with_columns(pl.Series("item", numbers[group]))
+        return self._without_contradictions(numbered, texts, faults), new_items
 
-    def _add(self, new: pl.DataFrame, keys: KeyArray, texts: NDArray[np.uint64]) -> None:
-        self._keys.append(keys)
+    def _add(self, new: pl.DataFrame, whole: pl.DataFrame, texts: NDArray[np.uint64]) -> pl.DataFrame:
+        """Keep what is asked of items later; the frame with their `item` and `key`."""
+        keys = [digest(*parts) for parts in _identity(whole).iter_rows()]
+        contents = (
+            _NO_CONTENT if item_id is None else digest(prompt, options)
+            for item_id, prompt, options in whole.select("item_id", "prompt", "options").iter_rows()
+        )
+        items = pl.Series("item", np.arange(self.n_items, self.n_items + new.height, dtype=np.int32))
+        self._keys.append(as_keys(keys))
+        self._contents.append(as_keys(contents))
         self._first_row.extend(new[ROW].to_numpy())
         self._text.extend(texts)
         self._task.extend(new["task_number"].to_numpy())
-        whole = _complete(new, ("item_id", "prompt", "options"))
         self._has_options.extend(whole["options"].is_not_null().to_numpy())
-        self._contents.append(
-            as_keys(
-                _NO_CONTENT if item_id is None else digest(prompt, options)
-                for item_id, prompt, options in whole.iter_rows()
-            )
-        )
+        return new.with_columns(items, pl.Series("key", [key.hex() for key in keys], pl.String))
 
     def _without_contradictions(self, frame: pl.DataFrame, texts: NDArray[np.uint64], faults: Faults) -> pl.DataFrame:
         items = frame["item"].to_numpy()
@@ -180,22 +178,26 @@ class ItemBook:
         return frame.filter(~other)
 
 
-_PARTS = ("task", "item_id", "prompt", "options")
+def _complete(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that make up an item; those that are not there as nulls."""
+    there = frame.columns
+    return frame.select(
+        pl.col(name) if name in there else pl.lit(None, pl.String).alias(name)
+        for name in ("task", "item_id", "prompt", "options")
+    ).with_columns(pl.col("task").fill_null(DEFAULT_TASK))
 
 
-def _identity(frame: pl.DataFrame) -> pl.DataFrame:
+def _identity(whole: pl.DataFrame) -> pl.DataFrame:
     """What tells items apart: the task and the item_id, or where there is none the prompt and its options."""
-    texts = [name for name in ("prompt", "options") if name in frame.columns]
-    task = [name for name in ("task",) if name in frame.columns]
-    if "item_id" not in frame.columns:
-        return frame.select(*task, *texts)
-    if frame["item_id"].null_count() == 0:
-        return frame.select(*task, "item_id")
-    without_id = (pl.when(pl.col("item_id").is_null()).then(pl.col(name)).alias(name) for name in texts)
-    return frame.select(*task, "item_id", *without_id)
+    if whole["item_id"].null_count() == whole.height:
+        return whole
+    texts = (pl.when(pl.col("item_id").is_null()).then(pl.col(name)).alias(name) for name in ("prompt", "options"))
+    return whole.with_columns(texts)
 
 
-def _complete(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """The named columns, those that are not there as nulls."""
-    missing = [pl.lit(None, pl.String).alias(name) for name in names if name not in frame.columns]
-    return frame.with_columns(missing).select(names)  # a selection of literals alone would have one row
+def _distinct(hashes: HashArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first row with each hash, sorted by hash, and for each row which of them is its own."""
+    _, first, group = np.unique(hashes[:, 0], return_index=True, return_inverse=True)
+    if (hashes[first[group]] != hashes).any():
+        raise _collision()
+    return first, group

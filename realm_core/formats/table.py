@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import UNKNOWN, FloatArray, IntArray
 from realm_core.formats.answers import AnswerBook, KnownTask
-from realm_core.formats.items import ItemBook, KeyArray
+from realm_core.formats.items import HashArray, ItemBook
 
 _VALUES: dict[str, tuple[type[np.generic], float]] = {  # dtype, and what stands where there is none
     "created_at": (np.float64, np.nan),
@@ -174,7 +174,7 @@ def _last_of_each(
     return keep, identical, n_repeats - identical
 
 
-def sha256_of(table: AnnotationTable, item_keys: KeyArray, item_contents: KeyArray) -> str:
+def sha256_of(table: AnnotationTable, item_keys: HashArray, item_contents: HashArray) -> str:
     """A hash of what the table says, whatever the order of the rows it was read from.
 
     Items count by the order of their keys, annotators by that of their names, labels by (item, annotator).
