@@ -21,10 +21,9 @@ BoolArray = NDArray[np.bool_]
 FALSE_DISCOVERY_RATE = 0.05
 SET_ASIDE = 0.5  # hypotheses with larger p-values need no correction
 MIN_LABELS = 5
-MIN_LABELS_TO_GUESS = 30  # also to see a change over time
+MIN_LABELS_TO_GUESS = 30
 CHANCE_MARGIN = 0.1
 SAME_SHARE, POOL_SHARE = 0.95, 0.8
-LEAST_CHANGE = 0.05  # of accuracy over time: more labels make smaller changes certain, not important
 
 
 def discoveries(p_values: FloatArray) -> BoolArray:
@@ -156,67 +155,3 @@ def _elsewhere(confusion: FloatArray) -> FloatArray:
     given, total = np.maximum(given, 0.0), np.maximum(total, 0.0)
     bound: FloatArray = special.betaincinv(given + 0.5, np.maximum(total - given, 0.0) + 0.5, 0.975)
     return bound
-
-
-def drift(table: LabelTable, own: FloatArray, accuracy: FloatArray, created_at: FloatArray | None) -> Findings:
-    """Accuracy changed at some time: the largest excursion of the cumulated residuals, for each annotator.
-
-    The residual of a label is q_i(l_ir) − a_r, less what the others' residuals on the same item say about the item. For
-    a constant accuracy, max |S_k| / (σ √n) is distributed like the supremum of a Brownian bridge (Kolmogorov).
-    `own` (L,) is q_i(l_ir), `accuracy` (R·T,), `created_at` (L,) with nan where unknown.
-    """
-    if created_at is None or not np.isfinite(created_at).any():
-        return Findings.none(table.n_annotators)
-    residual = _without_item_effect(table, own - accuracy[table.cell])
-    annotator = table.cell // table.n_tasks
-    rows = np.flatnonzero(np.isfinite(created_at))
-    rows = rows[np.lexsort((created_at[rows], annotator[rows]))]
-    return _largest_excursions(annotator[rows], residual[rows], own[rows], created_at[rows], table.n_annotators)
-
-
-def _without_item_effect(table: LabelTable, residual: FloatArray) -> FloatArray:
-    """Residuals less their regression on the mean residual of the other labels of the item. (L,)"""
-    n = table.labels_per_item[table.item]
-    total = np.bincount(table.item, residual, minlength=table.n_items)[table.item]
-    others = np.where(n > 1, (total - residual) / np.maximum(n - 1, 1), 0.0)
-    slope = np.clip(float(residual @ others) / max(float(others @ others), 1e-12), 0.0, 1.0)
-    return np.asarray(residual - slope * others)
-
-
-def _largest_excursions(
-    annotator: NDArray[np.intp], residual: FloatArray, own: FloatArray, time: FloatArray, n_annotators: int
-) -> Findings:
-    """Labels sorted by annotator, then time. A change can only be placed between two different times."""
-    n = np.bincount(annotator, minlength=n_annotators)
-    start = np.cumsum(n) - n
-    mean, deviation = _moments(annotator, residual, n)
-    walk = _running_sum(residual - mean[annotator], start, annotator)
-    is_last_of_time = np.append((np.diff(time) > 0) & (np.diff(annotator) == 0), False)
-    height = np.where(is_last_of_time, np.abs(walk), 0.0)
-    highest = np.maximum.reduceat(np.append(height, 0.0), start)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p_values = special.kolmogorov(highest / (deviation * np.sqrt(n)))
-    p_values = np.where((n >= MIN_LABELS_TO_GUESS) & (highest > 0), p_values, np.nan)
-    flagged, detail = discoveries(p_values), {}
-    for r in np.flatnonzero(flagged):
-        mine = slice(start[r], start[r] + n[r])
-        split = int(height[mine].argmax()) + 1
-        before, after = float(own[mine][:split].mean()), float(own[mine][split:].mean())
-        if abs(after - before) >= LEAST_CHANGE:
-            detail[int(r)] = {"at": float(time[mine][split]), "before": before, "after": after}
-        else:
-            flagged[r] = False
-    return Findings(flagged, detail)
-
-
-def _moments(group: NDArray[np.intp], values: FloatArray, n: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation in each group."""
-    mean = np.bincount(group, values, minlength=len(n)) / np.maximum(n, 1)
-    variance = np.bincount(group, (values - mean[group]) ** 2, minlength=len(n)) / np.maximum(n - 1, 1)
-    return mean, np.sqrt(variance)
-
-
-def _running_sum(values: FloatArray, start: NDArray[np.intp], group: NDArray[np.intp]) -> FloatArray:
-    """Cumulative sums that begin anew with each group; `start` is where groups begin."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    return np.asarray(total[1:] - total[start][group])

@@ -56,12 +56,13 @@ def accuracies_of_cells(table: LabelTable, posterior: FloatArray, accuracy: Floa
     """For each (annotator, task): `posterior` (Kmax, N), `accuracy` and the number of informative labels `n` (R·T,)."""
     k = table.answer_counts[table.item].astype(np.float64)
     labels = np.maximum(table.labels_per_cell, 1)
+    unseen = np.where(table.labels_per_cell > 0, 0.0, 1 / np.maximum(table.cell_answers, 1))
     value = np.clip(accuracy, FURTHEST, 1 - FURTHEST)
     return _with_interval(
         n,
         value,
         standard_errors(table, posterior, value, POOLED.strength),
-        chance=table.sum_over_cells(1 / k) / labels,
+        chance=table.sum_over_cells(1 / k) / labels + unseen,
         slope=table.sum_over_cells(k / (k - 1)) / labels,
         offset=table.sum_over_cells(1 / (k - 1)) / labels,
     )
@@ -71,7 +72,8 @@ def accuracies_over_tasks(table: LabelTable, cells: Accuracies) -> Accuracies:
     """For each annotator (R,): means over the tasks, weighted by labels, whose errors are independent."""
     shape = (table.n_annotators, table.n_tasks)
     labels = table.labels_per_cell.reshape(shape)
-    weight = labels / np.maximum(labels.sum(axis=1, keepdims=True), 1)
+    total = labels.sum(axis=1, keepdims=True)
+    weight = np.where(total > 0, labels / np.maximum(total, 1), 1 / table.n_tasks)
 
     def mean(values: FloatArray) -> FloatArray:
         return np.asarray((weight * values.reshape(shape)).sum(axis=1))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from realm_core.aggregation import pooled_accuracy
 from realm_core.agreement import pairs_of_cells
 from realm_core.annotations import Annotations, FloatArray
-from realm_core.flags import MIN_LABELS, BoolArray, Findings, always_same, below_chance, drift, guessers, swaps
+from realm_core.drift import drift
+from realm_core.flags import MIN_LABELS, BoolArray, Findings, always_same, below_chance, guessers, swaps
 from realm_core.intervals import Accuracies, accuracies_of_cells, accuracies_over_tasks
 from realm_core.report_evidence import Evidence
 from realm_core.report_summary import summarize
