@@ -106,7 +106,7 @@ def swaps(table: LabelTable, confusion: FloatArray) -> Findings:
     """
     k = table.n_answers
     n = confusion.sum(axis=2, keepdims=True)  # (R·T, K, 1)
-    threshold = np.maximum(_swap_threshold(table, confusion), _elsewhere(confusion))
+    threshold = np.maximum(_swap_threshold(table, confusion), _elsewhere(table, confusion))
     testable = (n >= MIN_LABELS) & ~np.eye(k, dtype=np.bool_)
     p_of_pair = np.where(testable, special.betainc(confusion + 0.5, n - confusion + 0.5, np.minimum(threshold, 1)), 1)
     p_of_pair = p_of_pair.reshape(len(confusion), -1)
@@ -142,16 +142,14 @@ def _error_rate(confusion: FloatArray) -> FloatArray:
     return np.where(total > 0, 1 - right / np.maximum(total, 1e-9), 0.0)
 
 
-def _elsewhere(confusion: FloatArray) -> FloatArray:
+def _elsewhere(table: LabelTable, confusion: FloatArray) -> FloatArray:
     """Upper bound of the rate of l where neither k nor l is true; with two answers, where l is. (R·T, K, K)"""
-    n_answers = confusion.shape[1]
-    own = np.diagonal(confusion, axis1=1, axis2=2)[:, None, :]
+    right = np.diagonal(confusion, axis1=1, axis2=2)[:, None, :]
     n = confusion.sum(axis=2)
-    if n_answers == 2:
-        given, total = own, n[:, None, :]
-    else:
-        given = confusion.sum(axis=1)[:, None, :] - confusion - own
-        total = n.sum(axis=1)[:, None, None] - n[:, :, None] - n[:, None, :]
-    given, total = np.maximum(given, 0.0), np.maximum(total, 0.0)
-    bound: FloatArray = special.betaincinv(given + 0.5, np.maximum(total - given, 0.0) + 0.5, 0.975)
-    return bound
+    of_given = n[:, None, :]
+    given = confusion.sum(axis=1)[:, None, :] - confusion - right
+    total = n.sum(axis=1)[:, None, None] - n[:, :, None] - of_given
+    two_answers = (table.cell_answers == 2)[:, None, None]
+    given = np.maximum(np.where(two_answers, right, given), 0.0)
+    total = np.where(two_answers, of_given, total)
+    return np.asarray(special.betaincinv(given + 0.5, np.maximum(total - given, 0.0) + 0.5, 0.975))

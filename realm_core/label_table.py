@@ -36,9 +36,9 @@ class LabelTable:
         self.labels_per_item = np.bincount(self.item, minlength=self.n_items)
         self.labels_per_cell = np.bincount(self.cell, minlength=self.n_cells).astype(float)
         self.cell_task = np.tile(np.arange(self.n_tasks), self.n_annotators)
-        task_answers = np.zeros(self.n_tasks, dtype=np.int64)
-        np.maximum.at(task_answers, self.item_task, self.answer_counts)
-        self.cell_answers = task_answers[self.cell_task]
+        self.task_answers = np.zeros(self.n_tasks, dtype=np.int64)  # the most that any of its prompts has
+        np.maximum.at(self.task_answers, self.item_task, self.answer_counts)
+        self.cell_answers = self.task_answers[self.cell_task]
 
     def votes(self) -> FloatArray:
         """How many labels each answer of each item got. (Kmax, N)"""

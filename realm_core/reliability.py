@@ -112,7 +112,7 @@ class _Findings:
     def of_cell(self, evidence: Evidence, cell: int) -> dict[str, Any]:
         """The details of one annotator on one task."""
         task = cell % evidence.table.n_tasks
-        k = evidence.n_answers_of_task[task]
+        k = evidence.table.task_answers[task]
         counts = evidence.confusion
         has_confusion = counts is not None and evidence.fixed_answers[task]
         return {

@@ -47,13 +47,6 @@ class Evidence:
         return np.bincount(cell, minlength=self.table.n_cells)
 
     @cached_property
-    def n_answers_of_task(self) -> list[int]:
-        """K of each task, the most that any prompt has where prompts bring their own options."""
-        k = np.zeros(self.table.n_tasks, dtype=np.int64)
-        np.maximum.at(k, self.table.item_task, self.table.answer_counts)
-        return [int(of_task) for of_task in k]
-
-    @cached_property
     def created_at(self) -> FloatArray | None:
         """When each label of `table` was given. (L,)"""
         times = self.annotations.created_at

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from realm_core.annotations import Annotations
+from realm_core.annotations import Annotations, Task
 from realm_core.flags import discoveries
 from realm_core.reliability import AnnotatorRow, build_report
 from realm_core.simulation import Behaviour
@@ -121,6 +121,23 @@ def test_two_answers_swapped_are_worse_than_chance() -> None:
     assert {"below_chance", "swaps"} <= set(swapper.flags)
     assert "always_same" in constant.flags
     assert "swaps" not in constant.flags
+
+
+def test_a_swap_in_a_task_of_two_answers_is_seen_beside_a_task_of_four() -> None:
+    four = behaving_crowd([Behaviour.reliable(4, 0.9)] * 5, n_items=200, seed=8)
+    two = behaving_crowd([Behaviour.reliable(2, 0.9)] * 4 + [Behaviour.swapper(2, 0.9, 0, 1)], n_items=200, seed=9)
+    both = Annotations(
+        tasks=(Task("four", ("a", "b", "c", "d")), Task("two", ("yes", "no"))),
+        annotators=four.annotators,
+        item_ids=tuple(str(i) for i in range(400)),
+        item_task=np.repeat(np.arange(2, dtype=np.int32), 200),
+        item=np.concatenate([four.item, two.item + 200]),
+        annotator=np.concatenate([four.annotator, two.annotator]),
+        label=np.concatenate([four.label, two.label]),
+    )
+    report = build_report(both, None, cross_fitted=False, trained_accuracy=None)
+    swapping = {(row.annotator, row.task) for row in report.annotators if "swaps" in row.flags}
+    assert swapping == {(4, None), (4, 1)}
 
 
 def test_discoveries_follow_benjamini_and_hochberg() -> None:
