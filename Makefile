@@ -10,13 +10,14 @@ DATA ?=
 DATA_DIR ?= .realm
 PORT ?= 8000
 
-.PHONY: help setup demo up test test-all fuzz check lint typecheck format clean
+.PHONY: help setup demo up test test-all fuzz screenshots browser check lint typecheck format clean
 
 help:
 	@echo "make demo        show everything on a sample, in a few minutes (DATA=file.csv: on your labels)"
 	@echo "make up          run the service until Ctrl-C (PORT=8000 DATA_DIR=.realm)"
 	@echo "make test        what must pass before a change is merged: style, types, imports, tests"
 	@echo "make test-all    the same with the slow tests; make fuzz: hours of random input instead of seconds"
+	@echo "make screenshots pictures of every page, in docs/images"
 	@echo "make format      put the code into shape; make clean: remove all that was made"
 
 setup: $(INSTALLED)
@@ -39,14 +40,25 @@ demo: setup
 up: setup
 	@$(BIN)/realm up --port '$(PORT)' --data-dir '$(DATA_DIR)'
 
-test: check
+test: check browser
 	$(BIN)/pytest -m 'not slow' --durations=15
 
-test-all: check
+test-all: check browser
 	$(BIN)/pytest --durations=15
 
 fuzz: setup
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=0
+
+screenshots: setup browser
+	$(BIN)/python -m tests.end_to_end.screenshots docs/images
+
+# The dashboard is tested in a real browser. Without one those tests are left out, and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+			&& echo "Installing Chromium, for the tests of the dashboard." \
+			&& apt-get -qq update && apt-get -qq install -y chromium fonts-noto-core >/dev/null 2>&1; } \
+		|| echo "There is no Chromium: the tests of the dashboard will be left out (apt-get install chromium)." >&2
 
 check: lint typecheck
 

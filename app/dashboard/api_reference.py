@@ -26,6 +26,7 @@ class Operation:
 
     method: str
     path: str
+    summary: str
     description: str
     fields: tuple[Field, ...]
 
@@ -47,11 +48,13 @@ def _operation(method: str, path: str, described: dict[str, Any], schemas: dict[
         Field(one["name"], one["in"], type_name(one["schema"]), one.get("required", False), one.get("description", ""))
         for one in described.get("parameters", [])
     ]
+    description = described.get("description", described.get("summary", ""))
     body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     return Operation(
         method.upper(),
         path,
-        described.get("description", described.get("summary", "")),
+        description.partition("\n")[0],
+        description,
         (*parameters, *_body_fields(body, schemas)),
     )
 
