@@ -89,8 +89,9 @@ def _text_rows(items: pl.DataFrame, dataset_key: int, version: int) -> bytes:
     }
     for name in ("item_id", "prompt", "options"):
         values[name] = _escaped(name) if name in items.columns else pl.lit("\\N")
-    lines = items.select(pl.concat_str([values[name] for name in ITEM_COLUMNS], separator="\t")).to_series()
-    return "".join(f"{line}\n" for line in lines).encode()
+    line = pl.concat_str([values[name] for name in ITEM_COLUMNS], separator="\t")
+    text: str = items.select(line.str.join("\n")).item()
+    return text.encode() + b"\n" if text else b""
 
 
 def _escaped(name: str) -> pl.Expr:

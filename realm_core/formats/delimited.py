@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from realm_core.formats.columns import ROW, ColumnPlan, plan_columns
 from realm_core.formats.compression import ByteStream
@@ -92,21 +93,22 @@ class DelimitedFile:
 
     def _read_fast(self, data: bytes) -> Records | None:
         """The whole records of a well-formed block; None when it is not plainly so."""
-        n_columns = len(self._names)
         found = _layout(data, ord(self._separator))
-        if found is None or found.n_separators != found.n_records * (n_columns - 1):
+        if found is None:
             return None
         try:
             frame = pl.read_csv(
                 data[: found.n_bytes],
                 has_header=False,
                 separator=self._separator,
-                schema={f"c{index}": pl.String for index in range(n_columns)},
+                schema={f"c{index}": pl.String for index in range(len(self._names))},
             )
         except pl.exceptions.PolarsError:
             return None
         if frame.height != found.n_records:
             return None
+        if frame.to_series(-1).null_count() and found.n_separators() != frame.height * (frame.width - 1):
+            return None  # polars refuses a row that is too long, and takes one that is too short for empty cells
         return Records(frame.with_row_index(ROW, self._row), found.n_records, found.n_bytes)
 
     def _read_exactly(self, data: bytes) -> Records:
@@ -189,26 +191,40 @@ class _CsvModule:
 
 @dataclass(frozen=True)
 class _Layout:
+    """Where the whole records of a block end."""
+
     n_records: int
     n_bytes: int
-    n_separators: int
+    octets: NDArray[np.uint8]
+    quotes: NDArray[np.int64]
+    separator: int
+
+    def n_separators(self) -> int:
+        """How many separators stand between cells."""
+        separators = np.flatnonzero(self.octets[: self.n_bytes] == self.separator)
+        return int(_outside_quotes(separators, self.quotes).sum())
+
+
+def _outside_quotes(positions: NDArray[np.int64], quotes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which positions have an even number of quotes before them: those are not inside a cell."""
+    return (np.searchsorted(quotes, positions) & 1).astype(np.bool_) ^ True
 
 
 _BYTES = np.arange(256)
 
 
 def _layout(data: bytes, separator: int) -> _Layout | None:
-    """Where the whole records of a block end, if every quote opens or closes a cell or is doubled inside one.
+    """The whole records of a block, if every quote opens or closes a cell or is doubled inside one.
 
-    A newline or separator is inside a cell when an odd number of quotes stands before it. None when a quote stands
-    elsewhere, a record is blank, or a cell ends in a carriage return, which polars drops: the csv module must look.
+    None when a quote stands elsewhere, a record is blank, or a cell ends in a carriage return, which polars drops: the
+    csv module must look.
     """
     if bytes([_RETURN, separator]) in data:
         return None
     octets = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(octets == _NEWLINE)
     quotes = np.flatnonzero(octets == _QUOTE)
-    ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0] if len(quotes) else newlines
+    ends = newlines[_outside_quotes(newlines, quotes)]
     if not len(ends):
         return None
     n_bytes = int(ends[-1]) + 1
@@ -222,9 +238,4 @@ def _layout(data: bytes, separator: int) -> _Layout | None:
     lengths = np.diff(ends, prepend=-1)
     if (lengths == 1).any() or (octets[ends[lengths == 2] - 1] == _RETURN).any():
         return None
-    if len(quotes):
-        separators = np.flatnonzero(octets[:n_bytes] == separator)
-        n_separators = int((np.searchsorted(quotes, separators) % 2 == 0).sum())
-    else:
-        n_separators = data.count(separator, 0, n_bytes)
-    return _Layout(len(ends), n_bytes, n_separators)
+    return _Layout(len(ends), n_bytes, octets, quotes, separator)

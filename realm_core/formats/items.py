@@ -6,10 +6,10 @@ made once for each item, is the `key` that the item keeps for ever.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,12 +22,12 @@ from realm_core.formats.reading_options import DEFAULT_TASK
 
 HashArray = NDArray[np.uint64]  # (n, 2): a 128-bit hash a row
 KEY_BYTES = 16
-_NO_CONTENT = bytes(KEY_BYTES)
 
 
-def digest(*parts: str | None) -> bytes:
-    """A 128-bit hash of texts, none of them empty or with a NUL character; None is no text."""
-    return hashlib.blake2b("\0".join(part or "" for part in parts).encode(), digest_size=KEY_BYTES).digest()
+def _digests(texts: pl.DataFrame) -> list[bytes]:
+    """A 128-bit hash of each row of texts, none of them empty or with a NUL character; null is no text."""
+    joined = texts.select(pl.concat_str(pl.all().fill_null(""), separator="\0").cast(pl.Binary)).to_series()
+    return [blake2b(row, digest_size=KEY_BYTES).digest() for row in joined.to_list()]
 
 
 def as_keys(digests: Iterable[bytes]) -> HashArray:
@@ -38,30 +38,40 @@ class HashTable:
     """Numbers by hash in 20 bytes each: sorted runs, of which neighbours are merged while they are alike in size."""
 
     def __init__(self) -> None:
-        self._runs: list[tuple[HashArray, IntArray]] = []
+        self._runs: list[_Run] = []
 
     def find(self, hashes: HashArray) -> IntArray:
         """The number of each hash, UNKNOWN for those not there. (n,)"""
         numbers = np.full(len(hashes), UNKNOWN, np.int32)
-        for run_hashes, run_numbers in self._runs:
-            at = np.searchsorted(run_hashes[:, 0], hashes[:, 0])
-            at[at == len(run_hashes)] = 0
-            there = (run_hashes[at] == hashes).all(axis=1)
-            numbers[there] = run_numbers[at[there]]
+        first, second = np.ascontiguousarray(hashes.T)
+        for run in self._runs:
+            at = np.searchsorted(run.first, first)
+            at[at == len(run.first)] = 0
+            there = (run.first[at] == first) & (run.second[at] == second)
+            numbers[there] = run.numbers[at[there]]
         return numbers
 
     def add(self, hashes: HashArray, numbers: IntArray) -> None:
         """Add hashes that are not there yet."""
         if not len(hashes):
             return
-        while self._runs and len(self._runs[-1][0]) < 2 * len(hashes):
-            other_hashes, other_numbers = self._runs.pop()
-            hashes, numbers = np.concatenate([other_hashes, hashes]), np.concatenate([other_numbers, numbers])
-        order = np.argsort(hashes[:, 0], kind="stable")
-        hashes, numbers = hashes[order], numbers[order]
-        if (hashes[1:, 0] == hashes[:-1, 0]).any():
+        parts = [_Run(hashes[:, 0], hashes[:, 1], numbers)]
+        while self._runs and len(self._runs[-1].first) < 2 * sum(len(part.first) for part in parts):
+            parts.append(self._runs.pop())
+        first, second, merged = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        order = np.argsort(first, kind="stable")
+        run = _Run(first[order], second[order], merged[order])
+        if (run.first[1:] == run.first[:-1]).any():
             raise _collision()
-        self._runs.append((hashes, numbers))
+        self._runs.append(run)
+
+
+class _Run(NamedTuple):
+    """Hashes by their first 64 bits, which are sorted and distinct."""
+
+    first: NDArray[np.uint64]
+    second: NDArray[np.uint64]
+    numbers: IntArray
 
 
 def _collision() -> BadData:
@@ -119,7 +129,7 @@ class ItemBook:
         return np.concatenate(self._keys) if self._keys else as_keys([])
 
     def contents(self) -> HashArray:
-        """Hashes of the texts of the items that have an item_id; the keys of the others say it all."""
+        """Hashes of the texts of the items that have an item_id; the keys of the others are such hashes already."""
         return np.concatenate(self._contents) if self._contents else as_keys([])
 
     def number(self, frame: pl.DataFrame, faults: Faults) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -142,14 +152,13 @@ class ItemBook:
 
     def _add(self, new: pl.DataFrame, whole: pl.DataFrame, texts: NDArray[np.uint64]) -> pl.DataFrame:
         """Keep what is asked of items later; the frame with their `item` and `key`."""
-        keys = [digest(*parts) for parts in _identity(whole).iter_rows()]
-        contents = (
-            _NO_CONTENT if item_id is None else digest(prompt, options)
-            for item_id, prompt, options in whole.select("item_id", "prompt", "options").iter_rows()
-        )
+        keys = _digests(_identity(whole))
+        named = whole["item_id"].is_not_null()
+        contents = np.zeros((new.height, 2), np.uint64)
+        contents[named.to_numpy()] = as_keys(_digests(whole.filter(named).select("prompt", "options")))
         items = pl.Series("item", np.arange(self.n_items, self.n_items + new.height, dtype=np.int32))
         self._keys.append(as_keys(keys))
-        self._contents.append(as_keys(contents))
+        self._contents.append(contents)
         self._first_row.extend(new[ROW].to_numpy())
         self._text.extend(texts)
         self._task.extend(new["task_number"].to_numpy())
