@@ -49,7 +49,7 @@ class Cause(Enum):
     CANCELLED = "cancelled"
     DRAINING = "draining"
     OVERDUE = "overdue"
-    LEASE_LOST = "lease lost"
+    NOT_OURS = "the job is over or another's"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _beat(claim: Claim, lease_seconds: float) -> Cause | None:
         with transaction() as session:
             cancel = attempt_queries.heartbeat(session, claim, lease_seconds)
     except LeaseLost:
-        return Cause.LEASE_LOST
+        return Cause.NOT_OURS
     except DBAPIError as error:
         if not database_is_away(error):
             raise

@@ -24,7 +24,8 @@ def main(job_id: str, attempt: int) -> int:
 
 def _end_with_supervisor() -> None:
     """The supervisor holds our standard input open. When it dies, this process group does, and the lease runs out."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter needs when it ends
+        pass
     os.killpg(0, signal.SIGKILL)
 
 
