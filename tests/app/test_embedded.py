@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from kombu import Connection
+from kombu.connection import Connection
 from sqlalchemy import create_engine, text
 
 from app.child_process import ChildProcess, ProcessRecord, Program, leashed
@@ -222,7 +222,7 @@ def test_odd_names_of_the_folder(path: Path) -> None:
     servers = Servers(path / "spaces & 100% 'quotes' ü").start()
     try:
         assert servers.query("SELECT 1") == 1
-        with Connection(broker_url(servers.redis.url)) as broker:
+        with Connection(broker_url(servers.redis.url)) as broker:  # type: ignore[no-untyped-call]
             broker.ensure_connection(max_retries=1)
             broker.default_channel.client.ping()
     finally:

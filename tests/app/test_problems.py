@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 from fastapi import FastAPI, Request
@@ -65,7 +65,7 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-def check_shape(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def check_shape(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -130,15 +130,15 @@ def test_a_bug_shows_nothing_but_the_id_to_find_it_by(client: TestClient) -> Non
 
 
 def test_openais_client_understands_them(client: TestClient) -> None:
-    def ask(request: httpx.Request) -> httpx.Response:
+    def ask(request: httpx2.Request) -> httpx2.Response:
         answer = client.request(request.method, request.url.path, content=request.read())
-        return httpx.Response(answer.status_code, content=answer.content, headers=dict(answer.headers))
+        return httpx2.Response(answer.status_code, content=answer.content, headers=dict(answer.headers))
 
     with openai.OpenAI(
         api_key="-",
         base_url="http://realm",
         max_retries=0,
-        http_client=httpx.Client(transport=httpx.MockTransport(ask)),
+        http_client=httpx2.Client(transport=httpx2.MockTransport(ask)),
     ) as theirs:
         with pytest.raises(openai.ConflictError, match="It is in use") as conflict:
             theirs.get("/conflict", cast_to=object)

@@ -53,10 +53,10 @@ def start_up(data_dir: Path) -> Iterator[Start]:
 
         def start(*options: str, cwd: Path | None = None, **settings: str) -> subprocess.Popen[str]:
             command = [sys.executable, "-m", "app.cli", "up", "--json", "--data-dir", str(data_dir), *options]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            pipe = subprocess.PIPE
             with no_settings():
                 environment = os.environ | {"PYTHONSAFEPATH": "1"} | settings
-                up = subprocess.Popen(command, env=environment, cwd=cwd, **pipes)
+                up = subprocess.Popen(command, env=environment, cwd=cwd, stdout=pipe, stderr=pipe, text=True)
             cleanup.enter_context(up)
             cleanup.callback(up.terminate)
             return up

@@ -119,8 +119,8 @@ def test_what_is_asked_for_stays_text_in_the_form(browser: TestClient) -> None:
 
 def test_changes_need_the_csrf_token(browser: TestClient, project: ProjectKeys) -> None:
     token = log_in(browser, project.admin_key)
-    for shown in (None, "wrong", "", "ü".encode()):
-        headers = {} if shown is None else {"X-CSRF-Token": shown}
+    for shown in (None, b"wrong", b"", "ü".encode()):
+        headers = {} if shown is None else {b"X-CSRF-Token": shown}
         answer = browser.post("/v1/api_keys", json={}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
     assert browser.post("/v1/api_keys", json={}, headers={"X-CSRF-Token": token}).status_code == 201
