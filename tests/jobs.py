@@ -13,6 +13,7 @@ from app.database.base import new_id
 from app.database.job_queries import NewEvent
 from app.database.session import transaction
 from app.database.tables import Job, JobEvent
+from app.fine_tuning.service import cancel_job
 
 
 def queue_job(project_id: str, **values: Any) -> Job:
@@ -59,9 +60,7 @@ def finish_all_jobs() -> None:
 def cancel(job: Job) -> None:
     """As its user would."""
     with transaction() as session:
-        locked = job_queries.lock_job(session, job.project_id, job.id)
-        assert locked is not None
-        job_queries.request_cancel(session, locked)
+        cancel_job(session, job.project_id, job.id)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:

@@ -42,10 +42,7 @@ def _settle_lost_attempts(settings: Settings) -> list[attempt_queries.LostAttemp
         lost_attempts = attempt_queries.lost_attempts(session, settings.lease_seconds)
         for lost in lost_attempts:
             log.warning("lease lost", job=lost.job_id, attempt=lost.claim.attempt)
-            if lost.cancel_requested:
-                attempt_queries.finish_cancelled(session, lost.claim)
-            else:
-                attempt_queries.lose_attempt(session, lost.claim, settings.max_attempts, failure.code, failure.message)
+            attempt_queries.lose_attempt(session, lost.claim, settings.max_attempts, failure.code, failure.message)
     return lost_attempts
 
 

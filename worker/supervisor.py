@@ -160,8 +160,7 @@ def _record(job_id: str, claim: Claim, end: End, log_tail: str, patience: float)
 
 def _transition(session: Session, job_id: str, claim: Claim, end: End) -> None:
     """The next state of a job that did not succeed. Raises LeaseLost when it did, or was taken away."""
-    settings = get_settings()
-    if attempt_queries.heartbeat(session, claim, settings.lease_seconds):
+    if end.cause is Cause.CANCELLED:
         attempt_queries.finish_cancelled(session, claim)
     elif end.cause is Cause.DRAINING:
         attempt_queries.hand_back(session, claim)
@@ -169,5 +168,6 @@ def _transition(session: Session, job_id: str, claim: Claim, end: End) -> None:
         attempt_queries.fail(session, claim, end.failure.code, end.failure.message)
     else:
         crash = end.crash or failures.crash(0, out_of_memory=False)
-        if attempt_queries.lose_attempt(session, claim, settings.max_attempts, crash.code, crash.message):
+        max_attempts = get_settings().max_attempts
+        if attempt_queries.lose_attempt(session, claim, max_attempts, crash.code, crash.message):
             ring_after_commit(session, job_id)

@@ -85,7 +85,6 @@ class LostAttempt:
 
     claim: Claim
     job_id: str
-    cancel_requested: bool
 
 
 def _seconds(value: float) -> ColumnElement[timedelta]:
@@ -228,9 +227,21 @@ def finish_cancelled(session: Session, claim: Claim) -> None:
 
 
 def hand_back(session: Session, claim: Claim) -> None:
-    """Queue a job again whose worker shuts down; this does not count as lost. Raises LeaseLost."""
-    event = NewEvent("The worker shuts down; the job goes on with another", level="warn")
-    _write(session, claim, [event], **_queued_again())
+    """Queue a job again whose worker shuts down; this does not count as lost. Raises LeaseLost.
+
+    A job whose user asked to cancel ends instead, here and in lose_attempt.
+    """
+    if not _end_if_cancelled(session, claim):
+        event = NewEvent("The worker shuts down; the job goes on with another", level="warn")
+        _write(session, claim, [event], **_queued_again())
+
+
+def _end_if_cancelled(session: Session, claim: Claim) -> bool:
+    asked = select(Job.key).where(_owned(claim), Job.cancel_requested_at.is_not(None)).with_for_update()
+    if session.execute(asked).first() is None:
+        return False
+    finish_cancelled(session, claim)
+    return True
 
 
 def _queued_again() -> dict[str, Any]:
@@ -249,6 +260,8 @@ def lose_attempt(session: Session, claim: Claim, max_attempts: int, code: str, r
 
     True when it was queued again. Raises LeaseLost.
     """
+    if _end_if_cancelled(session, claim):
+        return False
     _write(session, claim, lost_attempts=Job.lost_attempts + 1)
     lost = session.execute(select(Job.lost_attempts).where(Job.key == claim.job_key)).scalar_one()
     if lost >= max_attempts:
@@ -272,11 +285,11 @@ def lost_attempts(session: Session, lease_seconds: float) -> list[LostAttempt]:
     """
     up_long_enough = func.pg_postmaster_start_time() < func.now() - _seconds(lease_seconds)
     rows = session.execute(
-        select(Job.key, Job.attempt, Job.id, Job.cancel_requested_at)
+        select(Job.key, Job.attempt, Job.id)
         .where(Job.status == "running", Job.lease_until < func.now(), up_long_enough)
         .with_for_update(skip_locked=True)
     )
-    return [LostAttempt(Claim(row.key, row.attempt), row.id, row.cancel_requested_at is not None) for row in rows]
+    return [LostAttempt(Claim(row.key, row.attempt), row.id) for row in rows]
 
 
 def running_attempts(session: Session) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from app.artifacts import get_artifacts
 from app.database import attempt_queries
@@ -213,9 +214,27 @@ def test_a_child_whose_job_is_another_s_is_ended(job: Job, supervise: Supervise,
 def test_the_lease_is_renewed(job: Job, supervise: Supervise) -> None:
     running = supervise(job, python("import time; time.sleep(3)"))
     time.sleep(2.5)  # longer than a lease
-    with transaction() as session:
-        assert Claim(job.key, 1) not in [lost.claim for lost in attempt_queries.lost_attempts(session, 0)]
+    assert Claim(job.key, 1) not in lost_claims()
     running.wait()
+
+
+def lost_claims() -> list[Claim]:
+    with transaction() as session:
+        return [lost.claim for lost in attempt_queries.lost_attempts(session, lease_seconds=0)]
+
+
+def test_terminated_connections_change_nothing(job: Job, supervise: Supervise) -> None:
+    running = supervise(job, python(SLEEP))
+    wait_for(lambda: reload(job).status == "running")
+    for _ in range(4):
+        with transaction() as session:
+            ours = "datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+            session.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"))
+        time.sleep(0.6)
+    assert Claim(job.key, 1) not in lost_claims()
+    running.draining.set()
+    running.wait()
+    assert (reload(job).status, reload(job).lost_attempts) == ("queued", 0)
 
 
 def test_leftovers_of_killed_workers_are_swept(job: Job, supervise: Supervise) -> None:
