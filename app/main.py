@@ -16,6 +16,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 import app.access.routes
 import app.dashboard.pages
 import app.datasets.routes
+import app.fine_tuning.metrics
 import app.fine_tuning.routes
 import app.health
 import app.inference.routes

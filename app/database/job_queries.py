@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables import Dataset, File, Job, JobCheckpoint, JobEvent
+from app.database.tables import JOB_STATUSES, UNFINISHED, Dataset, File, Job, JobCheckpoint, JobEvent
 
 MAX_MESSAGE_LENGTH = 2000
 
@@ -89,6 +90,25 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[int, int]:
     )
     rows = session.execute(select(queue.c.key, queue.c.position).where(queue.c.key.in_(queued)))
     return {row.key: row.position for row in rows}
+
+
+@dataclass(frozen=True)
+class QueueFacts:
+    """The jobs of all projects: how many by status, and how long the queue and the leases are."""
+
+    counts: dict[str, int]
+    oldest_queued_seconds: float
+    shortest_lease_seconds: float  # infinite when nothing runs
+
+
+def queue_facts(session: Session) -> QueueFacts:
+    counts = dict.fromkeys(JOB_STATUSES, 0)
+    for row in session.execute(select(Job.status, func.count().label("n")).group_by(Job.status)):
+        counts[row.status] = row.n
+    waited = func.extract("epoch", func.now() - func.min(Job.queued_at).filter(Job.status == "queued"))
+    lease = func.extract("epoch", func.min(Job.lease_until) - func.now())
+    longest, shortest = session.execute(select(waited, lease).where(Job.status.in_(UNFINISHED))).one()
+    return QueueFacts(counts, float(longest or 0), math.inf if shortest is None else float(shortest))
 
 
 def file_ids(session: Session, jobs: Sequence[Job]) -> dict[tuple[str, int], str]:
