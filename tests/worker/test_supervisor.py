@@ -226,11 +226,11 @@ def lost_claims() -> list[Claim]:
 def test_terminated_connections_change_nothing(job: Job, supervise: Supervise) -> None:
     running = supervise(job, python(SLEEP))
     wait_for(lambda: reload(job).status == "running")
-    for _ in range(4):
+    for _ in range(2):
         with transaction() as session:
             ours = "datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
             session.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"))
-        time.sleep(0.6)
+        time.sleep(0.7)
     assert Claim(job.key, 1) not in lost_claims()
     running.draining.set()
     running.wait()

@@ -172,4 +172,4 @@ def project_of_all_examples(services: object) -> None:
 
 
 def test_every_order_of_calls(project_of_all_examples: None) -> None:
-    run_state_machine_as_test(JobLife, settings=settings(max_examples=25, stateful_step_count=25))
+    run_state_machine_as_test(JobLife, settings=settings(max_examples=15, stateful_step_count=25))
