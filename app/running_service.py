@@ -61,7 +61,10 @@ def running_service(data_dir: Path, settings: Mapping[str, str] | None = None) -
 
 
 def _from(state: dict[str, Any]) -> RunningService:
-    return RunningService(state["url"], Path(state["api_key_file"]).read_text().strip(), state["login_link"])
+    key_file = Path(state["api_key_file"])
+    if not key_file.exists():
+        raise StartupError(f"The database has API keys already, and none of them is in {key_file}; put one there.")
+    return RunningService(state["url"], key_file.read_text().strip(), state["login_link"])
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
