@@ -33,6 +33,9 @@ class Settings(BaseSettings):
         5.0, ge=0, description="Time for a training process to end before it is killed."
     )
     job_timeout_seconds: float = Field(24 * 3600.0, gt=0, description="Longest that one attempt may run.")
+    checkpoint_seconds: float = Field(
+        60.0, ge=0, description="Between the states of training that are saved: the most that a lost worker costs."
+    )
     max_attempts: int = Field(3, ge=1, description="How often a job is started before it fails.")
     worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at once (one per GPU).")
     torch_threads: int = Field(

@@ -74,6 +74,7 @@ class TrainingConfig(BaseModel):
     hyperparameters: Hyperparameters = Hyperparameters()
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int | None = Field(None, ge=1)
+    checkpoint_seconds: float = Field(60.0, ge=0, description="Between the states of training that are saved.")
 
 
 @dataclass(frozen=True)

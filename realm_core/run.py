@@ -117,7 +117,17 @@ def _fine_tune(
     events = FitEvents(
         progress=_within(observer, "training", _TRAINING), metrics=observer.metrics, checkpoint=observer.checkpoint
     )
-    state = fit(scorer, channel, annotations, plan, seed=config.seed, work=work, events=events, resume_from=resume_from)
+    state = fit(
+        scorer,
+        channel,
+        annotations,
+        plan,
+        seed=config.seed,
+        work=work,
+        events=events,
+        resume_from=resume_from,
+        checkpoint_seconds=config.checkpoint_seconds,
+    )
     observer.event(
         f"Kept step {state.best_step} of {state.step}, which explains the held-out annotations best.",
         data={"best_step": state.best_step, "held_out_log_likelihood": state.best_log_likelihood},

@@ -33,7 +33,6 @@ from realm_core.scorers.encoder import EncoderScorer
 from realm_core.splits import split_items
 
 _EVALUATION_BATCH = 64
-_CHECKPOINT_SECONDS = 60.0
 _REPORTED_STEPS = 200  # points on a loss curve
 
 LIKELIHOODS = {
@@ -77,6 +76,7 @@ def fit(
     work: Path,
     events: FitEvents,
     resume_from: Path | None = None,
+    checkpoint_seconds: float = 60.0,
 ) -> FitState:
     """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged."""
     torch.manual_seed(seed)
@@ -108,7 +108,7 @@ def fit(
         if state.step % report_every == 0:
             events.metrics(state.step, {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]})
         events.progress(state.step, plan.total_steps, _share_done(state, plan))
-        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+        if time.monotonic() - saved > checkpoint_seconds:
             folder = checkpoint.save_training(work, scorer, channel, optimizer, state, best)
             events.checkpoint(
                 folder, state.step, {"train_loss": loss, "held_out_log_likelihood": state.best_log_likelihood}

@@ -67,6 +67,7 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
         hyperparameters=work.job.method["hyperparameters"],
         seed=work.job.seed,
         threads=get_settings().torch_threads,
+        checkpoint_seconds=get_settings().checkpoint_seconds,
     )
     base = None if config.method == "aggregation" else locate(work.job.model, get_settings().models_dir)
     with Recorder(job_id, work.claim) as recorder:

@@ -150,14 +150,14 @@ def test_em_leaves_the_expertise_out_of_the_optimizer(tiny_bert: Path) -> None:
 
 @pytest.mark.parametrize("expertise_update", ["gradient", "em"])
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(
-    tiny_bert_with_dropout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expertise_update: str
+    tiny_bert_with_dropout: Path, tmp_path: Path, expertise_update: str
 ) -> None:
     annotations, _ = make_crowd((0.9, 0.5), n_items=64)
     plan = make_plan(annotations, n_epochs=6, batch_size=16, expertise_update=expertise_update, evaluations=4)
-    monkeypatch.setattr("realm_core.training._CHECKPOINT_SECONDS", 0.0)  # after every step
     log = Log()
     scorer, channel = make_scorer(tiny_bert_with_dropout, annotations), make_channel(annotations)
-    state = fit(scorer, channel, annotations, plan, seed=1, work=tmp_path, events=log.events())
+    every_step = {"work": tmp_path, "events": log.events(), "checkpoint_seconds": 0.0}
+    state = fit(scorer, channel, annotations, plan, seed=1, **every_step)  # type: ignore[arg-type]
     unbroken = checkpoint.weights_of(scorer, channel)
     assert len(log.checkpoints) == state.step > 8
     for resume_from in (log.checkpoints[4], log.checkpoints[7]):
