@@ -178,8 +178,9 @@ class _LogPrior:
     def __init__(self, table: LabelTable, log_prior: FloatArray | None, learned_from: FloatArray | None) -> None:
         self._table = table
         self._learned = log_prior is None and learned_from is not None
-        uniform = -np.log(np.broadcast_to(table.answer_counts, table.valid.shape))
-        self.values = np.where(table.valid, uniform if log_prior is None else log_prior.T, -np.inf)
+        self._possible = np.where(table.valid, 0.0, -np.inf)
+        uniform = -np.log(np.maximum(table.answer_counts, 1))
+        self.values = self._possible + uniform if log_prior is None else np.where(table.valid, log_prior.T, -np.inf)
         if learned_from is not None:
             self.update(learned_from)
 
@@ -187,10 +188,13 @@ class _LogPrior:
         """Prevalence p_t(y) = mean of q_i(y) over the items of task t, where it is learned."""
         if not self._learned:
             return
-        for task in range(self._table.n_tasks):
-            items = slice(None) if self._table.n_tasks == 1 else np.flatnonzero(self._table.item_task == task)
-            share = np.log(np.maximum(posterior[:, items].mean(axis=1), SMALLEST))
-            self.values[:, items] = np.where(self._table.valid[:, items], share[:, None], -np.inf)
+        task, n_tasks = self._table.item_task, self._table.n_tasks
+        if n_tasks == 1:
+            share = posterior.mean(axis=1, keepdims=True)
+        else:
+            total = np.stack([np.bincount(task, of_answer, minlength=n_tasks) for of_answer in posterior])
+            share = (total / np.maximum(np.bincount(task, minlength=n_tasks), 1))[:, task]
+        np.add(self._possible, np.log(np.maximum(share, SMALLEST)), out=self.values)
 
 
 def _normalise(scores: FloatArray) -> tuple[FloatArray, float]:

@@ -37,7 +37,8 @@ class LabelTable:
         self.labels_per_cell = np.bincount(self.cell, minlength=self.n_cells).astype(float)
         self.cell_task = np.tile(np.arange(self.n_tasks), self.n_annotators)
         self.task_answers = np.zeros(self.n_tasks, dtype=np.int64)  # the most that any of its prompts has
-        np.maximum.at(self.task_answers, self.item_task, self.answer_counts)
+        for k in np.flatnonzero(np.bincount(self.answer_counts)):
+            self.task_answers[self.item_task[self.answer_counts == k]] = k
         self.cell_answers = self.task_answers[self.cell_task]
 
     def votes(self) -> FloatArray:
