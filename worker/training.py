@@ -107,9 +107,9 @@ def _resume_from(work: Work, recorder: Recorder, folder: Path) -> Path | None:
 def _commit(work: Work, recorder: Recorder, outcome: run.Outcome, manifest: Manifest | None) -> None:
     """Report, model and success, all or nothing. Raises LeaseLost."""
     with transaction() as session:
-        recorder.write_rest(session)
-        report_queries.write_report(session, work.job.key, outcome.report, work.loaded.annotator_ids)
         model_id = _add_model(session, work, manifest) if manifest is not None else None
+        report_queries.write_report(session, work.job.key, outcome.report, work.loaded.annotator_ids)
+        recorder.write_rest(session)
         attempt_queries.succeed(session, work.claim, model_id)
 
 

@@ -153,8 +153,8 @@ def find_checkpoint(session: Session, job_key: int, checkpoint_id: str) -> JobCh
 
 
 def lock_job(session: Session, project_id: str, job_id: str) -> Job | None:
-    """A job that nobody else can change until the transaction ends."""
-    query = select(Job).where(Job.id == job_id, Job.project_id == project_id).with_for_update()
+    """A job that nobody else can change until the transaction ends; report rows that point to it may be written."""
+    query = select(Job).where(Job.id == job_id, Job.project_id == project_id).with_for_update(key_share=True)
     return session.execute(query.execution_options(populate_existing=True)).scalar_one_or_none()
 
 

@@ -44,12 +44,13 @@ def write_report(session: Session, job_key: int, report: Report, annotator_ids: 
     `annotator_ids` (R,) are the keys of the annotators, by their number in the report. The overview also keeps the
     tasks' names and answers, so that the report can still be read when its dataset has been deleted.
     """
-    summary = report.summary | {"tasks": _tasks_of(session, job_key)}
-    session.execute(update(Job).where(Job.key == job_key).values(summary=summary))
     connection = session.connection().connection.driver_connection
     assert isinstance(connection, psycopg.Connection)
     _copy_annotators(connection, job_key, report.annotators, annotator_ids)
     _copy_items(connection, job_key, report.items)
+    # The job's row comes last: it is locked from here to the commit, and its heartbeats and a cancel need it.
+    summary = report.summary | {"tasks": _tasks_of(session, job_key)}
+    session.execute(update(Job).where(Job.key == job_key).values(summary=summary))
 
 
 def _tasks_of(session: Session, job_key: int) -> list[dict[str, Any]]:

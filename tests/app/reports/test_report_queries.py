@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
-from app.database import annotation_queries, dataset_queries, job_queries, report_queries
+from app.database import annotation_queries, attempt_queries, dataset_queries, job_queries, report_queries
 from app.database.base import new_id
 from app.database.session import transaction
 from app.database.tables import ALL_TASKS, AnnotatorReport, ItemReport, Job
+from app.fine_tuning.service import cancel_job
 from realm_core.reliability import Report, build_report
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import crowd_rows, simulated_model, upload
@@ -66,6 +68,36 @@ def test_every_figure_is_kept(
     for item, posterior in zip(items, report.items.posterior, strict=True):
         assert item.posterior == pytest.approx(posterior[: len(item.posterior)], abs=1e-6)
         assert not posterior[len(item.posterior) :].any()
+
+
+def test_a_job_can_be_watched_and_cancelled_while_its_report_is_written(
+    job_and_report: tuple[Job, Report, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, report, ids = job_and_report
+    with transaction() as session:
+        claim = attempt_queries.claim_job(session, job.id, "worker-1", 60)
+    assert claim is not None
+    copy_items = report_queries._copy_items
+
+    def copy_and_look(*arguments: Any) -> None:
+        copy_items(*arguments)
+        with transaction() as meanwhile:
+            meanwhile.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert attempt_queries.heartbeat(meanwhile, claim, 60) is False
+            cancel_job(meanwhile, job.project_id, job.id)
+
+    monkeypatch.setattr(report_queries, "_copy_items", copy_and_look)
+    with pytest.raises(attempt_queries.LeaseLost):
+        finish(job, report, ids, claim)
+    with transaction() as session:
+        assert session.execute(select(func.count()).where(ItemReport.job_key == job.key)).scalar_one() == 0
+        assert attempt_queries.heartbeat(session, claim, 60) is True
+
+
+def finish(job: Job, report: Report, ids: np.ndarray, claim: attempt_queries.Claim) -> None:
+    with transaction() as session:
+        report_queries.write_report(session, job.key, report, ids)
+        attempt_queries.succeed(session, claim, None)
 
 
 def test_zeros_after_the_last_answer_are_not_stored(job_and_report: tuple[Job, Report, np.ndarray]) -> None:
