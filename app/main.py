@@ -15,11 +15,13 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 import app.access.routes
 import app.dashboard.pages
+import app.datasets.file_routes
 import app.datasets.routes
 import app.fine_tuning.metrics
 import app.fine_tuning.routes
 import app.health
 import app.inference.routes
+import app.projects.routes
 import app.reports.routes
 from app.access.authentication import guard
 from app.dashboard.assets import Assets
@@ -49,7 +51,9 @@ def create_app() -> FastAPI:
     for router in (
         app.health.router,
         app.access.routes.router,
+        app.projects.routes.router,
         app.datasets.routes.router,
+        app.datasets.file_routes.router,
         app.fine_tuning.routes.router,
         app.inference.routes.router,
         app.reports.routes.router,

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
-from app.access.service import Role, create_key
+from app.access.service import Role, create_key, default_project_id
 from app.artifacts import get_artifacts
 from app.child_process import ProcessRecord
 from app.data_folder import DataFolder
-from app.database import access_queries
+from app.database import project_queries
 from app.database.base import new_id
 from app.database.migrations import migrate
 from app.database.session import get_engine, transaction
@@ -109,7 +109,7 @@ def make_project() -> ProjectKeys:
         return create_key(session, id_, name=role, role=role)[1]
 
     with transaction() as session:
-        access_queries.add_project(session, id_, name)
+        project_queries.add_project(session, id_, name)
         return ProjectKeys(id_, name, key("admin"), key("editor"), key("viewer"))
 
 
@@ -123,6 +123,13 @@ def project(services: Services) -> ProjectKeys:
 def other_project(services: Services) -> ProjectKeys:
     """Somebody else's project."""
     return make_project()
+
+
+@pytest.fixture
+def service_admin_key(services: Services) -> str:
+    """The secret of an admin key of the default project, by which projects are made and deleted."""
+    with transaction() as session:
+        return create_key(session, default_project_id(session), name="service admin", role="admin")[1]
 
 
 @pytest.fixture

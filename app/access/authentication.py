@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.access import service
-from app.access.service import Principal
+from app.access.service import Principal, Scope
 from app.database.session import transaction
 from app.errors import Forbidden, Unauthorized
 
@@ -19,6 +19,15 @@ CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a viewer may POST: questions that are too large for a query string, and goodbye.
 _VIEWERS_MAY_POST = frozenset({"/v1/models/{model_id}/predict", "/logout"})
+# The parts of the API that keys can be restricted to, by the beginning of the path; what is not here needs a whole key.
+SCOPES: tuple[tuple[str, Scope], ...] = (
+    ("/v1/models/{model_id}/predict", "predict"),
+    ("/v1/models", "models"),
+    ("/v1/fine_tuning/", "jobs"),
+    ("/v1/datasets", "datasets"),
+    ("/v1/files", "datasets"),
+    ("/metrics", "metrics"),
+)
 
 
 def _unauthorized(detail: str, code: str) -> Unauthorized:
@@ -61,6 +70,7 @@ async def guard(request: Request) -> None:
         return
     principal = await run_in_threadpool(_authenticate, request)
     request.state.principal = principal
+    principal.require_scope(next((scope for start, scope in SCOPES if (path or "").startswith(start)), None))
     if request.method in _SAFE_METHODS:
         return
     if path not in _VIEWERS_MAY_POST:

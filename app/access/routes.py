@@ -26,9 +26,14 @@ def create_api_key(request: ApiKeyRequest, principal: PrincipalDep, session: Ses
     days = request.expires_in_days
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     key, secret = service.create_key(
-        session, principal.project_id, name=request.name, role=request.role, expires_at=expires_at
+        session,
+        principal.project_id,
+        name=request.name,
+        role=request.role,
+        scopes=request.scopes,
+        expires_at=expires_at,
     )
-    return NewApiKeyAnswer(id=key.id, name=key.name, role=request.role, key=secret)
+    return NewApiKeyAnswer.of(key, secret)
 
 
 @router.get("/v1/api_keys")

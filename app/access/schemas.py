@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.access.service import Role
+from app.access.service import Role, Scope
 from app.database.tables import ApiKey
 
 
@@ -16,6 +16,7 @@ class ApiKeyRequest(BaseModel):
 
     name: str = Field("", max_length=200)
     role: Role = "editor"
+    scopes: frozenset[Scope] | None = Field(None, min_length=1, description="Parts of the API; null is the whole API.")
     expires_in_days: float | None = Field(None, gt=0, le=3650)
 
 
@@ -26,6 +27,7 @@ class ApiKeyAnswer(BaseModel):
     id: str
     name: str
     role: Role
+    scopes: list[Scope] | None
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -38,6 +40,7 @@ class ApiKeyAnswer(BaseModel):
                 "id": key.id,
                 "name": key.name,
                 "role": key.role,
+                "scopes": key.scopes,
                 "created_at": _unix(key.created_at),
                 "expires_at": _unix(key.expires_at),
                 "last_used_at": _unix(key.last_used_at),
@@ -53,7 +56,14 @@ class NewApiKeyAnswer(BaseModel):
     id: str
     name: str
     role: Role
+    scopes: list[Scope] | None
     key: str
+
+    @classmethod
+    def of(cls, key: ApiKey, secret: str) -> Self:
+        return cls.model_validate(
+            {"id": key.id, "name": key.name, "role": key.role, "scopes": key.scopes, "key": secret}
+        )
 
 
 class LoginForm(BaseModel):

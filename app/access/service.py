@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
 
-from app.database import access_queries
+from app.database import access_queries, project_queries
 from app.database.base import new_id
 from app.database.tables import ApiKey
 from app.errors import Forbidden, NotFound
 
 Role = Literal["viewer", "editor", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what the ones before it may
+Scope = Literal["datasets", "jobs", "models", "predict", "metrics"]  # parts of the API, see `authentication.SCOPES`
 KEY_PREFIX = "realm_"
 DEFAULT_PROJECT = "default"
 LOGIN_LINK_LIFETIME = timedelta(hours=1)
@@ -34,6 +36,9 @@ class Principal:
     project_id: str
     role: Role
     key_id: str
+    key_name: str = ""
+    scopes: frozenset[str] | None = None  # None: the whole API
+    runs_service: bool = False  # a key of the default project, whose admins make the other projects
     csrf_token: str | None = None
 
     def require(self, role: Role) -> None:
@@ -41,13 +46,35 @@ class Principal:
         if ROLES.index(self.role) < ROLES.index(role):
             raise Forbidden(f"This needs a key with the role {role}; yours has {self.role}.", code="role_required")
 
+    def require_scope(self, scope: Scope | None) -> None:
+        """Raises Forbidden unless this caller's key opens that part of the API; None is what only a whole key opens."""
+        if self.scopes is None or scope in self.scopes:
+            return
+        only = ", ".join(sorted(self.scopes))
+        raise Forbidden(f"Your key is for {only} only.", code="scope_required")
+
+    def require_service_admin(self) -> None:
+        """Raises Forbidden unless this is an admin of the default project."""
+        if not self.runs_service:
+            raise Forbidden(
+                f"This needs a key of the project {DEFAULT_PROJECT!r} with the role admin.",
+                code="service_admin_required",
+            )
+        self.require("admin")
+
 
 def digest_of(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
 def create_key(
-    session: Session, project_id: str, *, name: str, role: Role, expires_at: datetime | None = None
+    session: Session,
+    project_id: str,
+    *,
+    name: str,
+    role: Role,
+    scopes: Collection[Scope] | None = None,
+    expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown this once and not kept."""
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
@@ -58,6 +85,7 @@ def create_key(
         name=name,
         digest=digest_of(secret),
         role=role,
+        scopes=None if scopes is None else sorted(scopes),
         expires_at=expires_at,
     )
     return key, secret
@@ -73,12 +101,10 @@ def create_first_key(session: Session) -> str | None:
 
 def default_project_id(session: Session) -> str:
     """The project that `realm up` and the command line work in, made when it is not there yet."""
-    project = access_queries.find_project_by_name(session, DEFAULT_PROJECT)
+    project = project_queries.find_project_by_name(session, DEFAULT_PROJECT)
     if project is not None:
         return project.id
-    project_id = new_id("proj_")
-    access_queries.add_project(session, project_id, DEFAULT_PROJECT)
-    return project_id
+    return project_queries.add_project(session, new_id("proj_"), DEFAULT_PROJECT).id
 
 
 def get_key(session: Session, principal: Principal, key_id: str) -> ApiKey:
@@ -104,20 +130,27 @@ def revoke_key(session: Session, principal: Principal, key_id: str) -> None:
 
 def principal_of_key(session: Session, secret: str) -> Principal | None:
     """The caller who holds an API key, or None when the key is unknown, revoked or expired."""
-    key = access_queries.find_live_key(session, digest_of(secret))
-    return None if key is None else _used(session, key)
+    found = access_queries.find_live_key(session, digest_of(secret))
+    return None if found is None else _used(session, *found)
 
 
 def principal_of_session(session: Session, token: str) -> Principal | None:
     """The caller whose browser holds a session cookie, or None when it is unknown or over."""
     found = access_queries.find_browser_session(session, digest_of(token))
-    return None if found is None else _used(session, found[0], csrf_token=found[1])
+    return None if found is None else _used(session, *found)
 
 
-def _used(session: Session, key: ApiKey, csrf_token: str | None = None) -> Principal:
+def _used(session: Session, key: ApiKey, project_name: str, csrf_token: str | None = None) -> Principal:
     access_queries.touch_key(session, key)
-    role = next(role for role in ROLES if role == key.role)
-    return Principal(key.project_id, role, key.id, csrf_token)
+    return Principal(
+        project_id=key.project_id,
+        role=next(role for role in ROLES if role == key.role),
+        key_id=key.id,
+        key_name=key.name,
+        scopes=None if key.scopes is None else frozenset(key.scopes),
+        runs_service=project_name == DEFAULT_PROJECT,
+        csrf_token=csrf_token,
+    )
 
 
 def create_login_link(session: Session, secret: str, base_url: str) -> str | None:

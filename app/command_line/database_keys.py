@@ -63,7 +63,7 @@ class DatabaseKeys:
         ends = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
         with transaction() as session:
             key, secret = service.create_key(session, self._owner.project_id, name=name, role=role, expires_at=ends)
-            return NewApiKeyAnswer(id=key.id, name=key.name, role=role, key=secret).model_dump()
+            return NewApiKeyAnswer.of(key, secret).model_dump()
 
     def list(self) -> Iterator[Json]:
         after: str | None = None

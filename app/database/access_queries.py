@@ -1,4 +1,4 @@
-"""Projects, API keys, one-time login links and browser sessions. Secrets are only ever seen as SHA-256 digests."""
+"""API keys, one-time login links and browser sessions. Secrets are only ever seen as SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -17,14 +17,6 @@ def _alive() -> ColumnElement[bool]:
     return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
 
 
-def add_project(session: Session, id_: str, name: str) -> None:
-    session.execute(insert(Project).values(id=id_, name=name))
-
-
-def find_project_by_name(session: Session, name: str) -> Project | None:
-    return session.execute(select(Project).where(Project.name == name)).scalar_one_or_none()
-
-
 def any_key_exists(session: Session) -> bool:
     return session.execute(select(ApiKey.id).limit(1)).first() is not None
 
@@ -34,11 +26,17 @@ def add_key(session: Session, **values: Any) -> ApiKey:
 
 
 # Built once: every request asks this, and building it takes as long as the answer.
-_FIND_LIVE_KEY = select(ApiKey).where(ApiKey.digest == bindparam("digest"), _alive())
+_FIND_LIVE_KEY = (
+    select(ApiKey, Project.name)
+    .join(Project, Project.id == ApiKey.project_id)
+    .where(ApiKey.digest == bindparam("digest"), _alive())
+)
 
 
-def find_live_key(session: Session, digest: bytes) -> ApiKey | None:
-    return session.execute(_FIND_LIVE_KEY, {"digest": digest}).scalar_one_or_none()
+def find_live_key(session: Session, digest: bytes) -> tuple[ApiKey, str] | None:
+    """The key that is good, and the name of its project."""
+    row = session.execute(_FIND_LIVE_KEY, {"digest": digest}).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def touch_key(session: Session, key: ApiKey) -> None:
@@ -97,14 +95,15 @@ def add_browser_session(session: Session, digest: bytes, key_id: str, csrf_token
     )
 
 
-def find_browser_session(session: Session, digest: bytes) -> tuple[ApiKey, str] | None:
-    """The key and the CSRF token of a browser session that is still open."""
+def find_browser_session(session: Session, digest: bytes) -> tuple[ApiKey, str, str] | None:
+    """The key, the name of its project and the CSRF token of a browser session that is still open."""
     row = session.execute(
-        select(ApiKey, BrowserSession.csrf_token)
+        select(ApiKey, Project.name, BrowserSession.csrf_token)
+        .join(Project, Project.id == ApiKey.project_id)
         .join(BrowserSession, BrowserSession.api_key_id == ApiKey.id)
         .where(BrowserSession.digest == digest, BrowserSession.expires_at > func.now(), _alive())
     ).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def delete_browser_session(session: Session, digest: bytes) -> None:

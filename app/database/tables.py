@@ -59,6 +59,7 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(Text)
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     role: Mapped[str] = mapped_column(Text)  # viewer, editor, admin
+    scopes: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # parts of the API that it opens; null: all
     created_at: Mapped[datetime] = _created_at()
     expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)

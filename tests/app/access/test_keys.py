@@ -203,3 +203,30 @@ def test_the_first_key_is_made_once(client: TestClient) -> None:
         assert principal is not None
         assert principal.role == "admin"
         assert service.create_first_key(session) is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [("datasets", "/v1/datasets"), ("jobs", "/v1/fine_tuning/jobs"), ("models", "/v1/models"), ("metrics", "/metrics")],
+)
+def test_a_key_with_scopes_opens_these_parts_only(client: TestClient, scope: str, path: str) -> None:
+    made = create(client, role="admin", scopes=[scope])
+    assert made["scopes"] == [scope]
+    opened = {"/v1/datasets", "/v1/fine_tuning/jobs", "/v1/models", "/metrics", "/v1/api_keys", "/v1/projects", "/"}
+    for one in opened:
+        answer = client.get(one, headers=bearer(made["key"]))
+        assert answer.status_code == (200 if one == path else 403), (one, answer.text)
+        if one != path and one != "/":
+            assert answer.json()["code"] == "scope_required"
+
+
+def test_scopes_are_known_ones_and_at_least_one(client: TestClient) -> None:
+    for scopes in (["everything"], [], "jobs"):
+        assert client.post("/v1/api_keys", json={"scopes": scopes}).status_code == 422
+
+
+def test_a_key_for_predict_cannot_read_models(client: TestClient) -> None:
+    key = bearer(create(client, role="viewer", scopes=["predict"])["key"])
+    predict = client.post("/v1/models/ft:a:b:c:d/predict", json={"inputs": "x"}, headers=key)
+    assert (predict.status_code, predict.json()["code"]) == (404, "model_not_found")
+    assert client.get("/v1/models", headers=key).json()["code"] == "scope_required"

@@ -1,0 +1,79 @@
+"""Projects, the tenants of the service, and what goes with them when they end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Executable, delete, func, insert, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.database.tables import UNFINISHED, Dataset, FineTunedModel, Job, Project
+
+_PATIENCE = timedelta(seconds=3)
+
+
+class ProjectBusy(Exception):
+    """Somebody is changing the project's data, or reading what is to be dropped."""
+
+
+def add_project(session: Session, id_: str, name: str) -> Project:
+    return session.execute(insert(Project).values(id=id_, name=name).returning(Project)).scalar_one()
+
+
+def find_project(session: Session, project_id: str) -> Project | None:
+    return session.get(Project, project_id)
+
+
+def find_project_by_name(session: Session, name: str) -> Project | None:
+    return session.execute(select(Project).where(Project.name == name)).scalar_one_or_none()
+
+
+def list_projects(
+    session: Session, *, only: str | None, after: Project | None, limit: int, descending: bool
+) -> list[Project]:
+    """A page of all projects, or of the one named `only`, one more than `limit` when there are more."""
+    query = select(Project)
+    if only is not None:
+        query = query.where(Project.id == only)
+    if after is not None:
+        here, mark = func.row(Project.created_at, Project.id), func.row(after.created_at, after.id)
+        query = query.where(here < mark if descending else here > mark)
+    order = (Project.created_at.desc(), Project.id.desc()) if descending else (Project.created_at, Project.id)
+    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+
+
+def has_unfinished_jobs(session: Session, project: Project) -> bool:
+    query = select(Job.key).where(Job.project_id == project.id, Job.status.in_(UNFINISHED)).limit(1)
+    return session.execute(query).first() is not None
+
+
+def lock_for_deletion(session: Session, project: Project) -> None:
+    """Keep others from adding to a project until this transaction ends. Raises ProjectBusy."""
+    session.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE.total_seconds()}s'"))
+    _or_busy(session, select(Project.id).where(Project.id == project.id).with_for_update())
+
+
+def artifacts_of(session: Session, project: Project) -> list[str]:
+    """Where in the artifact store the project's models and checkpoints lie."""
+    models = session.execute(select(FineTunedModel.artifact).where(FineTunedModel.project_id == project.id)).scalars()
+    jobs = session.execute(select(Job.id).where(Job.project_id == project.id)).scalars()
+    return [*models, *(f"jobs/{job_id}" for job_id in jobs)]
+
+
+def delete_project(session: Session, project: Project) -> None:
+    """Remove a project with every row that belongs to it. Raises ProjectBusy while others read its data."""
+    keys = list(session.execute(select(Dataset.key).where(Dataset.project_id == project.id)).scalars())
+    session.execute(delete(Project).where(Project.id == project.id))
+    for key in keys:
+        _or_busy(session, text(f"DROP TABLE items_{key}, annotations_{key}"))
+
+
+def _or_busy(session: Session, statement: Executable) -> None:
+    try:
+        session.execute(statement)
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise ProjectBusy from error
+        raise
