@@ -154,6 +154,25 @@ def delete_jobs(session: Session, dataset: Dataset) -> list[str]:
     return artifacts
 
 
+def add_file(session: Session, **values: Any) -> File:
+    return session.execute(insert(File).values(**values).returning(File)).scalar_one()
+
+
+def list_files(
+    session: Session, project_id: str, *, after: File | None, limit: int, descending: bool, purpose: str | None
+) -> list[File]:
+    """A page of a project's files by (created_at, id), one more than `limit` when there are more."""
+    query = select(File).where(File.project_id == project_id)
+    if purpose is not None:
+        query = query.where(File.purpose == purpose)
+    if after is not None:
+        here, mark = func.row(File.created_at, File.id), func.row(after.created_at, after.id)
+        query = query.where(here < mark if descending else here > mark)
+    columns = (File.created_at, File.id)
+    order = [column.desc() for column in columns] if descending else list(columns)
+    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+
+
 def find_file(session: Session, project_id: str, file_id: str) -> File | None:
     query = select(File).where(File.id == file_id, File.project_id == project_id)
     return session.execute(query).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""A dataset version as CSV, streamed in bounded memory."""
+"""A dataset version as CSV or JSON lines, streamed in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi.responses import Response, StreamingResponse
 
@@ -15,6 +15,8 @@ from app.database.session import transaction
 from app.database.tables import Dataset
 from app.spreadsheets import safe_cell
 from realm_core.annotations import Task
+
+ExportFormat = Literal["csv", "jsonl"]
 
 COLUMNS = (
     "item_id",
@@ -30,37 +32,55 @@ COLUMNS = (
 )
 
 
-def csv_download(dataset: Dataset, version: int) -> Response:
+def download(dataset: Dataset, version: int, format_: ExportFormat) -> Response:
     """The labels of a version: the columns that an upload has, of those that the dataset has a use for."""
-    name = f"{dataset.id}-version-{version}.csv"
+    name = f"{dataset.id}-version-{version}.{format_}"
+    text, media_type = (_csv, "text/csv; charset=utf-8") if format_ == "csv" else (_json_lines, "application/x-ndjson")
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_csv(dataset, version), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(text(dataset, version), media_type=media_type, headers=headers)
 
 
 def _csv(dataset: Dataset, version: int) -> Iterator[str]:
     columns = [column for column in COLUMNS if dataset.has_text or column != "prompt"]
     yield _text([columns])
+    for block in _blocks(dataset, version):
+        yield _text([[_csv_cell(row[column]) for column in columns] for row in block])
+
+
+def _json_lines(dataset: Dataset, version: int) -> Iterator[str]:
+    for block in _blocks(dataset, version):
+        known = ({name: value for name, value in row.items() if value is not None} for row in block)
+        yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in known)
+
+
+def _blocks(dataset: Dataset, version: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a version by our columns, some thousands at a time."""
     with transaction() as session:
         tasks = annotation_queries.load_tasks(session, dataset.key, version)
         for rows in annotation_queries.stream_rows(session, dataset.key, version):
-            cells = [_cells(row, tasks[row.task]) for row in rows]
-            yield _text([[one[column] for column in columns] for one in cells])
+            yield [_values(row, tasks[row.task]) for row in rows]
 
 
-def _cells(row: Any, task: Task) -> dict[str, Any]:
+def _values(row: Any, task: Task) -> dict[str, Any]:
     answers = task.answers if row.options is None else row.options
-    texts = {
+    return {
         "item_id": row.item_id,
         "prompt": row.prompt,
         "task": task.name,
-        "options": None if row.options is None else json.dumps(row.options, ensure_ascii=False),
+        "options": row.options,
         "annotator": row.annotator,
         "label": answers[row.label],
         "gold": None if row.gold is None else answers[row.gold],
         "created_at": None if row.created_at is None else row.created_at.isoformat(),
+        "duration_ms": row.duration_ms,
+        "cost": row.cost,
     }
-    safe = {name: None if text is None else safe_cell(text) for name, text in texts.items()}
-    return safe | {"duration_ms": row.duration_ms, "cost": row.cost}
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = json.dumps(value, ensure_ascii=False)
+    return safe_cell(value) if isinstance(value, str) else value
 
 
 def _text(rows: Sequence[Sequence[Any]]) -> str:

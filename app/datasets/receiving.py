@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -48,6 +48,7 @@ MEDIA_TYPES: dict[str, Kind] = {
     "application/vnd.apache.parquet": "parquet",
     "application/json": "json",
 }
+FORM = "multipart/form-data"
 _SUFFIXES: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -69,6 +70,7 @@ class Upload(Generic[P]):
 
     parameters: P
     open: Callable[[ReadingOptions, Faults], AnnotationFile]
+    form_file: UploadFile | None = None  # where it came as the file of a form
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,26 @@ class Receiver(Generic[P]):
 
     async def receive(self, request: Request, query: AppendQuery, limits: Limits, store: Callable[[Upload[P]], T]) -> T:
         """What `store` makes of the body, in a thread that may wait for it. Raises RealmError, BadData."""
-        media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if media_type == "multipart/form-data":
-            async with request.form(max_files=1, max_fields=len(self.query_type.model_fields)) as form:
-                file, given = self._parts(form, query)
-                read = partial(self._read, _kind_of_part(file), given=given, limits=limits, store=store)
-                return await anyio.to_thread.run_sync(read, _pieces(file), limiter=_AT_ONCE)
+        media_type = _media_type(request)
+        if media_type == FORM:
+            return await self.receive_form(request, query, limits, store)
         read = partial(self._read, _kind(media_type), given=_given(query), limits=limits, store=store)
         return await _with_body(request, read)
+
+    async def receive_form(
+        self, request: Request, query: AppendQuery, limits: Limits, store: Callable[[Upload[P]], T]
+    ) -> T:
+        """The same of a form alone. Raises RealmError, BadData."""
+        if _media_type(request) != FORM:
+            raise UnsupportedMediaType(f"Send a form, {FORM}, with the parts 'file' and 'purpose'.")
+        async with request.form(max_files=1, max_fields=len(self.query_type.model_fields)) as form:
+            file, given = self._parts(form, query)
+
+            def store_form(upload: Upload[P]) -> T:
+                return store(replace(upload, form_file=file))
+
+            read = partial(self._read, _kind_of_part(file), given=given, limits=limits, store=store_form)
+            return await anyio.to_thread.run_sync(read, _pieces(file), limiter=_AT_ONCE)
 
     def _parts(self, form: FormData, query: AppendQuery) -> tuple[UploadFile, dict[str, Any]]:
         file = form.get("file")
@@ -118,6 +132,10 @@ class Receiver(Generic[P]):
             return store(Upload(parameters, lambda options, _: ParquetFile(path, options)))
 
 
+def _media_type(request: Request) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 def _given(query: AppendQuery) -> dict[str, Any]:
     return query.model_dump(exclude_unset=True)
 
@@ -131,7 +149,7 @@ def _validated(kind: type[M], given: dict[str, Any]) -> M:
 
 def _kind(media_type: str) -> Kind:
     if media_type not in MEDIA_TYPES:
-        known = ", ".join([*MEDIA_TYPES, "multipart/form-data"])
+        known = ", ".join([*MEDIA_TYPES, FORM])
         raise UnsupportedMediaType(
             f"The Content-Type {media_type or '(none)'!r} is not read here; send one of {known}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,10 +13,11 @@ from pydantic import BaseModel
 from app.access.authentication import PrincipalDep
 from app.database.tables import Dataset
 from app.datasets import export, service
-from app.datasets.receiving import MEDIA_TYPES, Receiver
+from app.datasets.receiving import FORM, MEDIA_TYPES, Receiver
 from app.datasets.schemas import (
     DatasetObject,
     DeletionQuery,
+    ExportQuery,
     StatisticsObject,
     UploadedDataset,
     UploadParameters,
@@ -31,15 +33,17 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 _UPLOADS = Receiver(UploadQuery, UploadParameters)
 
 
-def _request_body(parameters: type[BaseModel], query: type[BaseModel]) -> dict[str, Any]:
+def request_body(
+    parameters: type[BaseModel], query: type[BaseModel], kinds: Sequence[str] = (*MEDIA_TYPES, FORM)
+) -> dict[str, Any]:
     """The bodies that a receiver takes, for the OpenAPI document."""
     text, binary = {"schema": {"type": "string"}}, {"schema": {"type": "string", "format": "binary"}}
     form = query.model_json_schema()
     form["properties"]["file"] = {"type": "string", "format": "binary"}
     content = {kind: binary if "parquet" in kind else text for kind in MEDIA_TYPES}
     content["application/json"] = {"schema": parameters.model_json_schema()}
-    content["multipart/form-data"] = {"schema": form | {"required": ["file"]}}
-    return {"requestBody": {"required": True, "content": content}}
+    content[FORM] = {"schema": form | {"required": ["file"]}}
+    return {"requestBody": {"required": True, "content": {kind: content[kind] for kind in kinds}}}
 
 
 def _get_dataset(dataset_id: str, session: SessionDep, principal: PrincipalDep) -> Dataset:
@@ -50,7 +54,7 @@ def _get_dataset(dataset_id: str, session: SessionDep, principal: PrincipalDep) 
 DatasetDep = Annotated[Dataset, Depends(_get_dataset, scope="function")]
 
 
-@router.post("", status_code=201, openapi_extra=_request_body(UploadParameters, UploadQuery))
+@router.post("", status_code=201, openapi_extra=request_body(UploadParameters, UploadQuery))
 async def create_dataset(
     request: Request, principal: PrincipalDep, query: Annotated[UploadQuery, Query()]
 ) -> UploadedDataset:
@@ -104,8 +108,12 @@ def get_statistics(
     return service.statistics(session, dataset, service.get_version(session, dataset, query.version))
 
 
-@router.get("/{dataset_id}/annotations", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
-def export_annotations(session: SessionDep, dataset: DatasetDep, query: Annotated[VersionQuery, Query()]) -> Response:
-    """All labels as CSV, a row each. Texts that a spreadsheet would run as a formula start with an apostrophe."""
+@router.get(
+    "/{dataset_id}/annotations",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}, "application/x-ndjson": {}}}},
+)
+def export_annotations(session: SessionDep, dataset: DatasetDep, query: Annotated[ExportQuery, Query()]) -> Response:
+    """All labels, a row each. Texts that a spreadsheet would run as a formula start with an apostrophe in the CSV."""
     version = service.get_version(session, dataset, query.version)
-    return export.csv_download(dataset, version.number)
+    return export.download(dataset, version.number, query.format)

@@ -66,6 +66,10 @@ class VersionQuery(BaseModel):
     version: VersionNumber | None = None
 
 
+class ExportQuery(VersionQuery):
+    format: Literal["csv", "jsonl"] = "csv"
+
+
 class DeletionQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     cascade: bool = Field(False, description="Delete its finished jobs too, with their reports and models.")

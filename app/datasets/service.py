@@ -51,18 +51,26 @@ def bad_data_as_error() -> Iterator[None]:
 
 def create_dataset(project_id: str, upload: Upload[UploadParameters]) -> UploadedDataset:
     """A dataset of an upload, in a transaction of its own: it lasts as long as the client takes to send."""
-    given = upload.parameters
-    faults = Faults(given.on_error)
-    with bad_data_as_error(), transaction() as session:
-        options = ReadingOptions(
-            given.mapping, given.ignore_labels, DeclaredAnswers.parse(given.labels), given.on_error, limits()
-        )
-        file = upload.open(options, faults)
-        dataset, version = intake.store_dataset(session, project_id, given.name or UNTITLED, file, options, faults)
+    faults = Faults(upload.parameters.on_error)
+    with transaction() as session:
+        dataset, version = store_upload(session, project_id, upload, faults)
         return UploadedDataset(
             **_dataset_fields(session, dataset, version),
             errors=[vars(fault) for fault in faults.listed],
         )
+
+
+def store_upload(
+    session: Session, project_id: str, upload: Upload[Any], faults: Faults
+) -> tuple[Dataset, DatasetVersion]:
+    """A new dataset of an upload. Raises Unprocessable, PayloadTooLarge."""
+    given = upload.parameters
+    with bad_data_as_error():
+        options = ReadingOptions(
+            given.mapping, given.ignore_labels, DeclaredAnswers.parse(given.labels), given.on_error, limits()
+        )
+        file = upload.open(options, faults)
+        return intake.store_dataset(session, project_id, given.name or UNTITLED, file, options, faults)
 
 
 def _dataset_fields(session: Session, dataset: Dataset, version: DatasetVersion) -> dict[str, Any]:
