@@ -21,7 +21,7 @@ from app.settings import get_settings
 
 RUN_JOB = "realm.run_job"
 WORKER_KEY = "realm:worker:"
-STALE_MESSAGE_SECONDS = 120  # older messages are dropped: the reconciler has rung again by then
+QUEUE = "realm"
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def get_celery() -> Celery:
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_default_queue="realm",
+        task_default_queue=QUEUE,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -71,11 +71,20 @@ def get_redis() -> redis.Redis:
 def ring(job_id: str) -> bool:
     """Tell the workers of a queued job. False when the broker cannot be reached; the reconciler tries again."""
     try:
-        get_celery().send_task(RUN_JOB, args=[job_id], expires=STALE_MESSAGE_SECONDS, retry=False)
+        # It never expires: workers would judge that by clocks of their own, and one that is fast would hear nothing.
+        get_celery().send_task(RUN_JOB, args=[job_id], retry=False)
     except (OperationalError, redis.RedisError) as error:
         log.warning("broker unreachable, job %s waits for the reconciler: %s", job_id, error)
         return False
     return True
+
+
+def unread_messages() -> int:
+    """How many messages no worker has taken yet; 0 when the broker cannot be reached."""
+    try:
+        return int(get_redis().llen(QUEUE))
+    except redis.RedisError:
+        return 0
 
 
 def ring_after_commit(session: Session, job_id: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.database import attempt_queries
 from app.database.session import transaction
 from app.observability import configure_logging
-from app.queue import ring
+from app.queue import ring, unread_messages
 from app.settings import Settings, get_settings
 from worker import failures
 from worker.job_artifacts import drop_checkpoints_of_finished_jobs, drop_model
@@ -30,7 +30,7 @@ def reconcile(settings: Settings) -> None:
     for lost in _settle_lost_attempts(settings):
         drop_model(lost.job_id, lost.claim.attempt)
     with transaction() as session:
-        waiting = attempt_queries.jobs_to_ring(session)
+        waiting = attempt_queries.jobs_to_ring(session, unread_messages())
         if not all(ring(job_id) for job_id in waiting):
             session.rollback()  # the next pass tries again
     drop_checkpoints_of_finished_jobs()

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from app.database.job_queries import NewEvent, add_events, cancelled, insert_events
 from app.database.tables import Job, JobCheckpoint
 
-RING_AGAIN_SECONDS = 30.0
+RING_AGAIN_SECONDS = 10.0
 RING_AT_MOST = 1000
 NO_FILES = ""  # the `artifact` of a checkpoint whose files were let go
 
@@ -298,10 +298,18 @@ def running_attempts(session: Session) -> list[tuple[str, int]]:
     return [(row.id, row.attempt) for row in rows]
 
 
-def jobs_to_ring(session: Session) -> list[str]:
-    """Queued jobs of which the queue was not told lately, oldest first; they are marked as told."""
-    unheard = or_(Job.notified_at.is_(None), Job.notified_at < func.now() - _seconds(RING_AGAIN_SECONDS))
-    query = select(Job.key).where(Job.status == "queued", unheard).order_by(Job.queued_at, Job.key)
+def jobs_to_ring(session: Session, unread_messages: int) -> list[str]:
+    """Queued jobs that no message is known to wait for, oldest first; they are marked as told.
+
+    Messages were lost when fewer wait than jobs do. While there are enough, all is well: workers are busy.
+    """
+    n_queued = select(func.count()).where(Job.status == "queued").scalar_subquery()
+    forgotten = and_(n_queued > unread_messages, Job.notified_at < func.now() - _seconds(RING_AGAIN_SECONDS))
+    query = (
+        select(Job.key)
+        .where(Job.status == "queued", or_(Job.notified_at.is_(None), forgotten))
+        .order_by(Job.queued_at, Job.key)
+    )
     keys = session.execute(query.limit(RING_AT_MOST).with_for_update(skip_locked=True)).scalars().all()
     told = update(Job).where(Job.key.in_(keys)).values(notified_at=func.now()).returning(Job.key, Job.id)
     ids = {row.key: row.id for row in session.execute(told)}

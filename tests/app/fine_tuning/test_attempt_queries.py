@@ -236,9 +236,9 @@ def test_queued_jobs_are_rung_for_once_in_a_while_oldest_first(project: ProjectK
     finish_all_jobs()
     first, second, third = (queue_job(project.id) for _ in range(3))
     with transaction() as session:
-        assert attempt_queries.jobs_to_ring(session) == [first.id, second.id, third.id]
+        assert attempt_queries.jobs_to_ring(session, 0) == [first.id, second.id, third.id]
     with transaction() as session:
-        assert attempt_queries.jobs_to_ring(session) == []
+        assert attempt_queries.jobs_to_ring(session, 0) == []
         session.execute(
             text("UPDATE jobs SET notified_at = notified_at - interval '1 h' WHERE key = :key"), {"key": second.key}
         )
@@ -246,7 +246,7 @@ def test_queued_jobs_are_rung_for_once_in_a_while_oldest_first(project: ProjectK
     with transaction() as session:
         attempt_queries.hand_back(session, claim)
     with transaction() as session:
-        assert attempt_queries.jobs_to_ring(session) == [second.id, third.id]
+        assert attempt_queries.jobs_to_ring(session, 0) == [second.id, third.id]
 
 
 def test_the_position_in_the_queue_counts_all_projects(project: ProjectKeys, other_project: ProjectKeys) -> None:
