@@ -25,6 +25,7 @@ def quick_settings(services: Services) -> Iterator[None]:
         patch.setenv("REALM_LEASE_SECONDS", "2")
         patch.setenv("REALM_CANCEL_GRACE_SECONDS", "1")
         patch.setenv("REALM_TORCH_THREADS", "1")
+        patch.setenv("REALM_CHECKPOINT_SECONDS", "1")
         get_settings.cache_clear()
         finish_all_jobs()
         get_redis().delete("realm")
