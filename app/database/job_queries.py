@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,10 +65,19 @@ def find_job(session: Session, project_id: str, job_id: str) -> Job | None:
 
 
 def list_jobs(
-    session: Session, project_id: str, *, after: Job | None, limit: int, descending: bool, status: str | None = None
+    session: Session,
+    project_id: str,
+    *,
+    after: Job | None,
+    limit: int,
+    descending: bool,
+    status: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> list[Job]:
     """A page of a project's jobs by (created_at, id), one more than `limit` when there are more."""
     query = select(Job).where(Job.project_id == project_id)
+    if metadata:
+        query = query.where(Job.job_metadata.contains(dict(metadata)))
     if status is not None:
         query = query.where(Job.status == status)
     if after is not None:

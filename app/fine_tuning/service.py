@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ from app.fine_tuning.schemas import JobRequest
 from app.queue import ring_after_commit
 from app.settings import get_settings
 
+_METADATA = re.compile(r"metadata\[(.+)\]")
 _EVENT_ID = re.compile(r"(?:ftevent-[0-9a-f]+-)?([0-9]{1,9})")
 
 
@@ -109,11 +111,18 @@ def _no_job(job_id: str) -> NotFound:
     return NotFound(f"There is no job {job_id!r}.", param="job_id")
 
 
-def list_jobs(session: Session, project_id: str, page: Page, status: str | None) -> list[Job]:
+def metadata_asked_for(query: Mapping[str, str]) -> dict[str, str]:
+    """The metadata in a query, as OpenAI's client writes it: metadata[key]=value."""
+    return {match[1]: value for name, value in query.items() if (match := _METADATA.fullmatch(name))}
+
+
+def list_jobs(
+    session: Session, project_id: str, page: Page, status: str | None, metadata: Mapping[str, str] | None = None
+) -> list[Job]:
     """A page of the project's jobs, one more than its limit when there are more. Raises NotFound."""
     mark = get_job(session, project_id, page.after) if page.after is not None else None
     return job_queries.list_jobs(
-        session, project_id, after=mark, limit=page.limit, descending=page.descending, status=status
+        session, project_id, after=mark, limit=page.limit, descending=page.descending, status=status, metadata=metadata
     )
 
 
