@@ -16,6 +16,7 @@ from app.command_line.output import harmless
 _MOST_REASONS = 20
 _SCALE = 24
 _BAR = 20
+_LONGEST_PROMPT = 300
 
 
 def annotator_table(rows: Sequence[Json]) -> Table:
@@ -128,8 +129,9 @@ def when(unix: int | None) -> str:
 def answer_table(inputs: Sequence[Any], answers: Sequence[Any]) -> Table:
     """What a model answered, with a bar per label."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(max_width=60)
     for one, answer in zip(inputs, answers, strict=True):
-        table.add_row(harmless(one if isinstance(one, str) else one["prompt"], 60), _scores(answer))
+        table.add_row(harmless(one if isinstance(one, str) else one["prompt"], _LONGEST_PROMPT), _scores(answer))
     return table
 
 
