@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import processes_of
+from tests.conftest import no_settings, processes_of
 
 
 def demo(file: Path, data_dir: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app.cli", "demo", "--data", str(file), "--data-dir", str(data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | {"REALM_PORT": "1"})
+    with no_settings():
+        env = os.environ | {"REALM_PORT": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
     assert processes_of(data_dir) == []
     return done
 
