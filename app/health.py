@@ -10,11 +10,12 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.access.changes import ChangeRoute
 from app.database.session import transaction
 from app.observability import metrics_text
 from app.queue import live_workers
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=ChangeRoute)
 
 
 @router.get("/livez")

@@ -16,9 +16,9 @@ from app.errors import Forbidden, Unauthorized
 PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/login"})  # and /static/*, which is mounted files
 SESSION_COOKIE = "realm_session"
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # What a viewer may POST: questions that are too large for a query string, and goodbye.
-_VIEWERS_MAY_POST = frozenset({"/v1/models/{model_id}/predict", "/logout"})
+VIEWERS_MAY_POST = frozenset({"/v1/models/{model_id}/predict", "/logout"})
 # The parts of the API that keys can be restricted to, by the beginning of the path; what is not here needs a whole key.
 SCOPES: tuple[tuple[str, Scope], ...] = (
     ("/v1/models/{model_id}/predict", "predict"),
@@ -71,9 +71,9 @@ async def guard(request: Request) -> None:
     principal = await run_in_threadpool(_authenticate, request)
     request.state.principal = principal
     principal.require_scope(next((scope for start, scope in SCOPES if (path or "").startswith(start)), None))
-    if request.method in _SAFE_METHODS:
+    if request.method in SAFE_METHODS:
         return
-    if path not in _VIEWERS_MAY_POST:
+    if path not in VIEWERS_MAY_POST:
         principal.require("editor")
     if principal.csrf_token is not None and not hmac.compare_digest(
         (await _shown_csrf_token(request)).encode(), principal.csrf_token.encode()

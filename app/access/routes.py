@@ -11,12 +11,13 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.access import service
 from app.access.authentication import SESSION_COOKIE, PrincipalDep
+from app.access.changes import ChangeRoute
 from app.access.login_page import login_page
-from app.access.schemas import ApiKeyAnswer, ApiKeyRequest, LoginForm, NewApiKeyAnswer
+from app.access.schemas import ApiKeyAnswer, ApiKeyRequest, AuditEventAnswer, LoginForm, NewApiKeyAnswer
 from app.dependencies import PageDep, PageOf, SessionDep
 from app.settings import get_settings
 
-router = APIRouter(tags=["access"])
+router = APIRouter(tags=["access"], route_class=ChangeRoute)
 
 
 @router.post("/v1/api_keys", status_code=status.HTTP_201_CREATED)
@@ -49,6 +50,16 @@ def revoke_api_key(key_id: str, principal: PrincipalDep, session: SessionDep) ->
     """Revoke an API key, and end the browser sessions that stand on it."""
     principal.require("admin")
     service.revoke_key(session, principal, key_id)
+
+
+@router.get("/v1/audit_events")
+def list_audit_events(page: PageDep, principal: PrincipalDep, session: SessionDep) -> PageOf[AuditEventAnswer]:
+    """Who changed what in this project, and when. The request id leads to the lines of the log."""
+    principal.require("admin")
+    events = service.list_audit_events(
+        session, principal, after=page.after, limit=page.limit, descending=page.descending
+    )
+    return PageOf[AuditEventAnswer].of([AuditEventAnswer.of(event) for event in events], page.limit)
 
 
 @router.get("/login", include_in_schema=False)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.service import Role, Scope
-from app.database.tables import ApiKey
+from app.database.tables import ApiKey, AuditEvent
 
 
 class ApiKeyRequest(BaseModel):
@@ -50,19 +50,44 @@ class ApiKeyAnswer(BaseModel):
 
 
 class NewApiKeyAnswer(BaseModel):
-    """A new API key; `key` is its secret, shown this once."""
+    """A new API key; `key` is its secret, shown this once. When the answer is replayed it is null."""
 
     object: Literal["api_key"] = "api_key"
     id: str
     name: str
     role: Role
     scopes: list[Scope] | None
-    key: str
+    key: str | None
 
     @classmethod
     def of(cls, key: ApiKey, secret: str) -> Self:
         return cls.model_validate(
             {"id": key.id, "name": key.name, "role": key.role, "scopes": key.scopes, "key": secret}
+        )
+
+
+class AuditEventAnswer(BaseModel):
+    """Who did what: `action` is the name of the call, `target` the id of what it made or changed."""
+
+    object: Literal["audit_event"] = "audit_event"
+    id: str
+    created_at: int
+    action: str
+    target: str | None
+    key_id: str
+    key_name: str
+    request_id: str
+
+    @classmethod
+    def of(cls, event: AuditEvent) -> Self:
+        return cls(
+            id=event.id,
+            created_at=int(event.created_at.timestamp()),
+            action=event.action,
+            target=event.target,
+            key_id=event.key_id,
+            key_name=event.key_name,
+            request_id=event.request_id,
         )
 
 

@@ -15,9 +15,9 @@ from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
 
-from app.database import access_queries, project_queries
+from app.database import access_queries, change_queries, project_queries
 from app.database.base import new_id
-from app.database.tables import ApiKey
+from app.database.tables import ApiKey, AuditEvent
 from app.errors import Forbidden, NotFound
 
 Role = Literal["viewer", "editor", "admin"]
@@ -126,6 +126,18 @@ def list_keys(
 def revoke_key(session: Session, principal: Principal, key_id: str) -> None:
     """End a key of the caller's project for good. Raises NotFound."""
     access_queries.revoke_key(session, get_key(session, principal, key_id).id)
+
+
+def list_audit_events(
+    session: Session, principal: Principal, *, after: str | None, limit: int, descending: bool
+) -> list[AuditEvent]:
+    """A page of what was done in the project, one more than `limit` when there are more. Raises NotFound."""
+    mark = None if after is None else change_queries.find_audit_event(session, principal.project_id, after)
+    if after is not None and mark is None:
+        raise NotFound(f"There is no audit event {after!r}.", param="after")
+    return change_queries.list_audit_events(
+        session, principal.project_id, after=mark, limit=limit, descending=descending
+    )
 
 
 def principal_of_key(session: Session, secret: str) -> Principal | None:

@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
-from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from app.access.changes import ChangeRoute
 from app.dashboard import flags, formatting
 from app.dashboard.assets import address
 from app.errors import RealmError, Unauthorized, Unprocessable
@@ -34,7 +34,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
     return HTMLResponse(text, status)
 
 
-class PageRoute(APIRoute):
+class PageRoute(ChangeRoute):
     """A route whose errors are pages too, but for the missing login, which has a form of its own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

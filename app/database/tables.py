@@ -86,6 +86,34 @@ class BrowserSession(Base):
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
 
 
+class AuditEvent(Base):
+    """Who did what: written in the transaction of the change that it tells of."""
+
+    __tablename__ = "audit_events"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # audit_…
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    key_id: Mapped[str] = mapped_column(Text)
+    key_name: Mapped[str] = mapped_column(Text)  # as it was then
+    action: Mapped[str] = mapped_column(Text)  # create_dataset, cancel_job, …: what the API's document calls it
+    target: Mapped[str | None] = mapped_column(Text)  # id of what was made or changed
+    request_id: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = _created_at()
+    __table_args__ = (Index("ix_audit_events_project_id_created_at_id", "project_id", "created_at", "id"),)
+
+
+class StoredAnswer(Base):
+    """The answer to a request with an Idempotency-Key, written in the transaction of what the request made."""
+
+    __tablename__ = "stored_answers"
+    api_key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    idempotency_key: Mapped[str] = mapped_column(Text, primary_key=True)
+    request: Mapped[str] = mapped_column(Text)  # method, path and query
+    body_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[int] = mapped_column(SmallInteger)
+    answer: Mapped[bytes] = mapped_column(LargeBinary)  # JSON, without secrets
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now(), index=True)
+
+
 class Dataset(Base):
     __tablename__ = "datasets"
     id: Mapped[str] = mapped_column(Text, primary_key=True)  # ds_…
@@ -264,6 +292,16 @@ class FineTunedModel(Base):
     artifact: Mapped[str] = mapped_column(Text)
     manifest: Mapped[dict[str, Any]] = mapped_column(JSONB)  # file name -> {sha256, bytes}
     tasks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # [{name, answers}]
+    created_at: Mapped[datetime] = _created_at()
+
+
+class ModelAlias(Base):
+    """A name that stands for a model wherever a model's id does, unique in its project."""
+
+    __tablename__ = "model_aliases"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = _created_at()
 
 

@@ -9,26 +9,29 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.access.authentication import PrincipalDep
+from app.access.changes import ChangeRoute
 from app.datasets import files, service
 from app.datasets.file_schemas import DeletedFile, FileObject, FilePage, FileParameters, FileQuery
 from app.datasets.receiving import FORM, Receiver
 from app.datasets.routes import request_body
 from app.dependencies import PageOf, SessionDep
 
-router = APIRouter(prefix="/v1/files", tags=["files"])
+router = APIRouter(prefix="/v1/files", tags=["files"], route_class=ChangeRoute)
 
 _UPLOADS = Receiver(FileQuery, FileParameters)
 
 
 @router.post("", status_code=201, openapi_extra=request_body(FileParameters, FileQuery, kinds=(FORM,)))
-async def create_file(request: Request, principal: PrincipalDep, query: Annotated[FileQuery, Query()]) -> FileObject:
+async def create_file(
+    request: Request, session: SessionDep, principal: PrincipalDep, query: Annotated[FileQuery, Query()]
+) -> FileObject:
     """Upload a file as a form with the parts `file` and `purpose` (`fine-tune`).
 
     It makes a dataset, whose first version the file's id names for ever; a job takes it as `training_file`. All that
     an upload to /v1/datasets may say of how it is to be read may stand in further parts.
     """
     return await _UPLOADS.receive_form(
-        request, query, service.limits(), partial(files.create_file, principal.project_id)
+        request, query, service.limits(), partial(files.create_file, session, principal.project_id)
     )
 
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from app.database import dataset_queries
 from app.database.base import new_id
-from app.database.session import transaction
 from app.database.tables import File
 from app.datasets import export, service
 from app.datasets.file_schemas import FileObject, FilePage, FileParameters
@@ -23,25 +22,24 @@ _MAX_NAME_LENGTH = 200
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-def create_file(project_id: str, upload: Upload[FileParameters]) -> FileObject:
+def create_file(session: Session, project_id: str, upload: Upload[FileParameters]) -> FileObject:
     """A file and its dataset, all or nothing; the dataset has the file's name unless it is given another."""
     given, sent = upload.parameters, upload.form_file
     assert sent is not None  # `receive_form` sees to it
     name = _file_name(sent.filename or "")
     given.name = given.name or name
-    with transaction() as session:
-        dataset, version = service.store_upload(session, project_id, upload, Faults(given.on_error))
-        file = dataset_queries.add_file(
-            session,
-            id=new_id("file-"),
-            project_id=project_id,
-            dataset_id=dataset.id,
-            dataset_version=version.number,
-            filename=name,
-            purpose=given.purpose,
-            n_bytes=sent.size,
-        )
-        return file_object(file)
+    dataset, version = service.store_upload(session, project_id, upload, Faults(given.on_error))
+    file = dataset_queries.add_file(
+        session,
+        id=new_id("file-"),
+        project_id=project_id,
+        dataset_id=dataset.id,
+        dataset_version=version.number,
+        filename=name,
+        purpose=given.purpose,
+        n_bytes=sent.size,
+    )
+    return file_object(file)
 
 
 def _file_name(given: str) -> str:

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from app.access.authentication import PrincipalDep
+from app.access.changes import ChangeRoute
 from app.database.tables import Dataset
 from app.datasets import export, service
 from app.datasets.receiving import FORM, MEDIA_TYPES, Receiver
@@ -28,7 +29,7 @@ from app.datasets.schemas import (
 )
 from app.dependencies import PageDep, PageOf, SessionDep
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ChangeRoute)
 
 _UPLOADS = Receiver(UploadQuery, UploadParameters)
 
@@ -56,7 +57,7 @@ DatasetDep = Annotated[Dataset, Depends(_get_dataset, scope="function")]
 
 @router.post("", status_code=201, openapi_extra=request_body(UploadParameters, UploadQuery))
 async def create_dataset(
-    request: Request, principal: PrincipalDep, query: Annotated[UploadQuery, Query()]
+    request: Request, session: SessionDep, principal: PrincipalDep, query: Annotated[UploadQuery, Query()]
 ) -> UploadedDataset:
     """Upload what a crowd said: a row for each label.
 
@@ -66,7 +67,7 @@ async def create_dataset(
     annotator on one item the last counts. Either the dataset is made whole or nothing is kept.
     """
     return await _UPLOADS.receive(
-        request, query, service.limits(), partial(service.create_dataset, principal.project_id)
+        request, query, service.limits(), partial(service.create_dataset, session, principal.project_id)
     )
 
 

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import get_artifacts
 from app.database import annotation_queries, dataset_queries
-from app.database.session import transaction
 from app.database.tables import Dataset, DatasetVersion
 from app.datasets import intake
 from app.datasets.receiving import Upload
@@ -49,15 +48,13 @@ def bad_data_as_error() -> Iterator[None]:
         raise kind(bad.detail, code=bad.code, errors=items) from bad
 
 
-def create_dataset(project_id: str, upload: Upload[UploadParameters]) -> UploadedDataset:
-    """A dataset of an upload, in a transaction of its own: it lasts as long as the client takes to send."""
+def create_dataset(session: Session, project_id: str, upload: Upload[UploadParameters]) -> UploadedDataset:
+    """A dataset of an upload. The transaction lasts as long as the client takes to send."""
     faults = Faults(upload.parameters.on_error)
-    with transaction() as session:
-        dataset, version = store_upload(session, project_id, upload, faults)
-        return UploadedDataset(
-            **_dataset_fields(session, dataset, version),
-            errors=[vars(fault) for fault in faults.listed],
-        )
+    dataset, version = store_upload(session, project_id, upload, faults)
+    return UploadedDataset(
+        **_dataset_fields(session, dataset, version), errors=[vars(fault) for fault in faults.listed]
+    )
 
 
 def store_upload(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from app.access.authentication import PrincipalDep
+from app.access.changes import ChangeRoute
 from app.dependencies import PageDep, PageOf, SessionDep
 from app.errors import Unprocessable
 from app.inference import prediction, service
@@ -16,14 +17,18 @@ from app.inference.request_body import NDJSON, media_type, read_json_body, unles
 from app.inference.schemas import (
     PREDICT_BODY,
     PREDICT_RESPONSES,
+    AliasAnswer,
     Answer,
+    DeletedAlias,
     DeletedModel,
     LabelScore,
     LineOptions,
     ModelAnswer,
 )
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ChangeRoute)
+
+Alias = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 @router.get("")
@@ -42,17 +47,31 @@ def get_model(model_id: str, session: SessionDep, principal: PrincipalDep) -> Mo
 @router.delete("/{model_id}")
 def delete_model(model_id: str, session: SessionDep, principal: PrincipalDep, inference: InferenceDep) -> DeletedModel:
     """Delete a model and its files. Its job and report stay. 409 while an unfinished job continues from it."""
-    service.delete_model(session, principal.project_id, model_id, inference.unload)
-    return DeletedModel(id=model_id, deleted=True)
+    deleted = service.delete_model(session, principal.project_id, model_id, inference.unload)
+    return DeletedModel(id=deleted, deleted=True)
+
+
+@router.put("/{model_id}/aliases/{alias}")
+def set_alias(model_id: str, alias: Alias, session: SessionDep, principal: PrincipalDep) -> AliasAnswer:
+    """Let a name stand for this model wherever a model's id does; if it stood for another model, it no longer does."""
+    model = service.set_alias(session, principal.project_id, model_id, alias)
+    return AliasAnswer(id=alias, model=model.id)
+
+
+@router.delete("/{model_id}/aliases/{alias}")
+def delete_alias(model_id: str, alias: Alias, session: SessionDep, principal: PrincipalDep) -> DeletedAlias:
+    """Take a name away from this model."""
+    service.delete_alias(session, principal.project_id, model_id, alias)
+    return DeletedAlias(id=alias, deleted=True)
 
 
 @router.get("/{model_id}/content", response_class=Response, responses={200: {"content": {"application/x-tar": {}}}})
 def download_model(model_id: str, session: SessionDep, principal: PrincipalDep) -> StreamingResponse:
     """The model's folder as a tar: safetensors, tokenizer, configuration, model card."""
-    archive, size = service.model_archive(session, principal.project_id, model_id)
+    id_, archive, size = service.model_archive(session, principal.project_id, model_id)
     headers = {
         "Content-Length": str(size),
-        "Content-Disposition": f'attachment; filename="{service.file_name(model_id)}.tar"',
+        "Content-Disposition": f'attachment; filename="{service.file_name(id_)}.tar"',
     }
     return StreamingResponse(archive, headers=headers, media_type="application/x-tar")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, status
 
 from app.access.authentication import PrincipalDep
+from app.access.changes import ChangeRoute
 from app.dependencies import PageDep, PageOf, SessionDep
 from app.projects import service
 from app.projects.schemas import NewProjectAnswer, ProjectAnswer, ProjectRequest
 
-router = APIRouter(prefix="/v1/projects", tags=["access"])
+router = APIRouter(prefix="/v1/projects", tags=["access"], route_class=ChangeRoute)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)

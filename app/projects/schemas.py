@@ -29,6 +29,6 @@ class ProjectAnswer(BaseModel):
 
 
 class NewProjectAnswer(ProjectAnswer):
-    """A new project; `key` is the secret of its first admin key, shown this once."""
+    """A new project; `key` is the secret of its first admin key, shown this once (in a replayed answer it is null)."""
 
-    key: str
+    key: str | None

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.access.authentication import PrincipalDep
+from app.access.changes import ChangeRoute
 from app.dependencies import PageOf, SessionDep
 from app.reports import exports, service
 from app.reports.schemas import (
@@ -22,7 +23,7 @@ from app.reports.schemas import (
 )
 from app.reports.service import FinishedJob
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["reports"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["reports"], route_class=ChangeRoute)
 
 
 def get_finished_job(session: SessionDep, principal: PrincipalDep, job_id: str) -> FinishedJob:

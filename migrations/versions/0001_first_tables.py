@@ -84,6 +84,39 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_api_keys_project_id"), "api_keys", ["project_id"], unique=False)
     op.create_table(
+        "audit_events",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("key_name", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=True),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_audit_events_project_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
+    )
+    op.create_index(
+        "ix_audit_events_project_id_created_at_id", "audit_events", ["project_id", "created_at", "id"], unique=False
+    )
+    op.create_table(
+        "stored_answers",
+        sa.Column("api_key_id", sa.Text(), nullable=False),
+        sa.Column("idempotency_key", sa.Text(), nullable=False),
+        sa.Column("request", sa.Text(), nullable=False),
+        sa.Column("body_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.SmallInteger(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["api_key_id"], ["api_keys.id"], name=op.f("fk_stored_answers_api_key_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("api_key_id", "idempotency_key", name=op.f("pk_stored_answers")),
+    )
+    op.create_index(op.f("ix_stored_answers_created_at"), "stored_answers", ["created_at"], unique=False)
+    op.create_table(
         "datasets",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("key", sa.Integer(), sa.Identity(always=False), nullable=False),
@@ -307,10 +340,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
     )
     op.create_index(op.f("ix_models_project_id"), "models", ["project_id"], unique=False)
+    op.create_table(
+        "model_aliases",
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("model_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_id"], ["models.id"], name=op.f("fk_model_aliases_model_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_model_aliases_project_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("project_id", "name", name=op.f("pk_model_aliases")),
+    )
+    op.create_index(op.f("ix_model_aliases_model_id"), "model_aliases", ["model_id"], unique=False)
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.drop_index(op.f("ix_model_aliases_model_id"), table_name="model_aliases")
+    op.drop_table("model_aliases")
     op.drop_index(op.f("ix_models_project_id"), table_name="models")
     op.drop_table("models")
     op.drop_table("job_events")
@@ -332,6 +382,10 @@ def downgrade() -> None:
     op.drop_table("browser_sessions")
     op.drop_index("ix_datasets_project_id_created_at_id", table_name="datasets")
     op.drop_table("datasets")
+    op.drop_index(op.f("ix_stored_answers_created_at"), table_name="stored_answers")
+    op.drop_table("stored_answers")
+    op.drop_index("ix_audit_events_project_id_created_at_id", table_name="audit_events")
+    op.drop_table("audit_events")
     op.drop_index(op.f("ix_api_keys_project_id"), table_name="api_keys")
     op.drop_table("api_keys")
     op.drop_table("annotators")
