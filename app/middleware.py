@@ -56,6 +56,7 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(MutableHeaders(scope=message), state["request_id"], state["csp_nonce"])
+                MutableHeaders(scope=message).update(state.get("rate_limit_headers", {}))
             await send(message)
 
         try:

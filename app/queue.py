@@ -31,7 +31,8 @@ def broker_url(redis_url: str) -> str:
     return redis_url.replace("unix://", "redis+socket://", 1)
 
 
-def _redis_url() -> str:
+def connection_url() -> str:
+    """Where Redis is."""
     url = get_settings().redis_url
     if url is None:
         raise RuntimeError("REALM_REDIS_URL is not set; `realm up` sets it for its own processes")
@@ -41,7 +42,7 @@ def _redis_url() -> str:
 @lru_cache
 def get_celery() -> Celery:
     """The Celery application of this process; the API only sends with it, workers register their tasks on it."""
-    celery = Celery("realm", broker=broker_url(_redis_url()))
+    celery = Celery("realm", broker=broker_url(connection_url()))
     celery.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -65,7 +66,7 @@ def get_celery() -> Celery:
 @lru_cache
 def get_redis() -> redis.Redis:
     """A client for the keys by which workers show that they live."""
-    return redis.Redis.from_url(_redis_url(), socket_timeout=2, socket_connect_timeout=2, decode_responses=True)
+    return redis.Redis.from_url(connection_url(), socket_timeout=2, socket_connect_timeout=2, decode_responses=True)
 
 
 def ring(job_id: str) -> bool:

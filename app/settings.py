@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     max_predict_inputs_in_flight: int = Field(4096, ge=1, description="Beyond these, predict answers 429.")
     predict_batch_tokens: int = Field(512, ge=1, description="Most tokens in one forward pass; a GPU likes 16384.")
     model_memory_bytes: int = Field(4 * 1024**3, gt=0, description="Loaded models beyond this are unloaded.")
+    requests_per_minute: int = Field(6000, ge=0, description="Requests of one key; 0: as many as it likes.")
+    upload_bytes_per_day: int = Field(100 * 1024**3, ge=0, description="Sent by one project; 0: no limit.")
+    max_unfinished_jobs: int = Field(200, ge=0, description="Jobs of one project that wait or run; 0: no limit.")
     max_upload_bytes: int = Field(4 * 1024**3, gt=0)
     max_field_bytes: int = Field(1024**2, gt=0, description="Longest text in one cell of an upload.")
     max_rows: int = Field(50_000_000, gt=0)
@@ -70,6 +73,12 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
+
+    def base_model_names(self) -> list[str]:
+        """What a job may fine-tune: the names allowed, and the folders of models_dir."""
+        folder = self.models_dir
+        local = folder.iterdir() if folder is not None and folder.is_dir() else ()
+        return [*self.base_models, *sorted(path.name for path in local if path.is_dir())]
 
     @field_validator("base_models", mode="before")
     @classmethod

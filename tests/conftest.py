@@ -14,6 +14,7 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
+from app.access.rate_limits import get_counters
 from app.access.service import Role, create_key, default_project_id
 from app.artifacts import get_artifacts
 from app.child_process import ProcessRecord
@@ -55,7 +56,7 @@ def forget_settings() -> None:
     """Let the next caller read the settings, and connect, anew."""
     if get_engine.cache_info().currsize:
         get_engine().dispose()
-    for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts):
+    for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts, get_counters):
         cached.cache_clear()
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.access import service
+from app.access import rate_limits, service
+from app.access.rate_limits import Allowance
 from app.access.service import Principal, Scope
 from app.database.session import transaction
 from app.errors import Forbidden, Unauthorized
@@ -52,6 +53,12 @@ def _authenticate(request: Request) -> Principal:
     return principal
 
 
+def _let_in(request: Request) -> tuple[Principal, Allowance | None]:
+    """Who is calling, and how much more they may ask. Raises Unauthorized, TooManyRequests."""
+    principal = _authenticate(request)
+    return principal, rate_limits.count_request(principal)
+
+
 def _bearer(header: str) -> str:
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
@@ -68,8 +75,9 @@ async def guard(request: Request) -> None:
     path = getattr(request.scope.get("route"), "path", None)
     if path in PUBLIC_PATHS:
         return
-    principal = await run_in_threadpool(_authenticate, request)
+    principal, allowance = await run_in_threadpool(_let_in, request)
     request.state.principal = principal
+    request.state.rate_limit_headers = {} if allowance is None else allowance.headers()
     principal.require_scope(next((scope for start, scope in SCOPES if (path or "").startswith(start)), None))
     if request.method in SAFE_METHODS:
         return

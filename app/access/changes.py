@@ -15,9 +15,9 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from app.access import idempotency
+from app.access import idempotency, rate_limits
 from app.access.authentication import PUBLIC_PATHS, SAFE_METHODS, VIEWERS_MAY_POST
-from app.access.idempotency import AnsweredBefore, BodyDigest
+from app.access.idempotency import AnsweredBefore, ReceivedBody
 from app.database import change_queries
 from app.dependencies import SessionDep
 
@@ -36,11 +36,13 @@ def changes_something(methods: set[str] | None, path: str) -> bool:
 
 
 def _begin(request: Request, session: SessionDep) -> None:
+    declared = request.headers.get("Content-Length", "")
+    rate_limits.check_upload(request.state.principal, int(declared) if declared.isdecimal() else 0)
     request.state.session_of_change = session
 
 
 def _begin_post(request: Request, session: SessionDep, idempotency_key: IdempotencyKey = None) -> None:
-    request.state.session_of_change = session
+    _begin(request, session)
     if idempotency_key is not None:
         idempotency.claim(session, request.state.principal, idempotency_key)
 
@@ -69,14 +71,18 @@ class ChangeRoute(APIRoute):
             return handle
 
         async def handle_change(request: Request) -> Response:
-            body = BodyDigest(request.receive, request.headers.get("Content-Type", ""))
+            key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+            content_type = request.headers.get("Content-Type", "")
+            body = ReceivedBody(request.receive, content_type, with_digest=key is not None)
             request = Request(request.scope, body.receive)
             try:
                 response = await handle(request)
             except AnsweredBefore as before:
-                return idempotency.replay(request, before.stored, await body.of_whole_body())
-            key = request.headers.get("Idempotency-Key") if request.method == "POST" and _json(response) else None
-            claimed = None if key is None else (key, await body.of_whole_body())
+                return idempotency.replay(request, before.stored, await body.digest())
+            finally:
+                if hasattr(request.state, "session_of_change"):
+                    await run_in_threadpool(rate_limits.count_upload, request.state.principal, body.n_bytes)
+            claimed = (key, await body.digest()) if key is not None and _json(response) else None
             await run_in_threadpool(_record, request, response, claimed, action=self.name)
             return response
 

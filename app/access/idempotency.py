@@ -31,24 +31,28 @@ class AnsweredBefore(Exception):
         self.stored = stored
 
 
-class BodyDigest:
-    """Takes the SHA-256 of a body while it arrives.
+class ReceivedBody:
+    """Counts the bytes of a body while it arrives, and takes their SHA-256 if that is wanted.
 
     The boundary of a form is left out, as clients draw a new one each time that they send the same form.
     """
 
-    def __init__(self, receive: Receive, content_type: str) -> None:
+    def __init__(self, receive: Receive, content_type: str, *, with_digest: bool) -> None:
         self._receive = receive
+        self._with_digest = with_digest
         self._sha256 = hashlib.sha256()
         _, _, boundary = content_type.partition("boundary=")
         self._boundary = boundary.strip('"').encode()
         self._rest = b""  # what may be the beginning of a boundary
         self._complete = False
+        self.n_bytes = 0
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._add(message.get("body", b""))
+            self.n_bytes += len(message.get("body", b""))
+            if self._with_digest:
+                self._add(message.get("body", b""))
             self._complete = not message.get("more_body", False)
         return message
 
@@ -62,8 +66,8 @@ class BodyDigest:
         self._sha256.update(text[:whole])
         self._rest = text[whole:]
 
-    async def of_whole_body(self) -> bytes:
-        """The digest, once the rest of the body has been read and dropped."""
+    async def digest(self) -> bytes:
+        """The digest of the whole body, once the rest of the body has been read and dropped."""
         while not self._complete:
             if (await self.receive())["type"] == "http.disconnect":
                 break

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables import JOB_STATUSES, UNFINISHED, Dataset, File, Job, JobCheckpoint, JobEvent
+from app.database.tables import JOB_STATUSES, UNFINISHED, Dataset, File, Job, JobCheckpoint, JobEvent, Project
 
 MAX_MESSAGE_LENGTH = 2000
 
@@ -29,6 +29,13 @@ def keep_dataset(session: Session, dataset: Dataset) -> bool:
     """Keep a dataset from being deleted until a job that names it is there; False when it is gone already."""
     query = select(Dataset.key).where(Dataset.key == dataset.key).with_for_update(read=True, key_share=True)
     return session.execute(query).first() is not None
+
+
+def count_unfinished(session: Session, project_id: str) -> int:
+    """The jobs of a project that wait or run; no other transaction adds one until this one ends."""
+    session.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
+    query = select(func.count()).where(Job.project_id == project_id, Job.status.in_(UNFINISHED))
+    return session.execute(query).scalar_one()
 
 
 def add_job(session: Session, **values: Any) -> Job:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from app.database import dataset_queries, job_queries
+from app.database import dataset_queries, job_queries, model_queries
 from app.database.base import new_id
 from app.database.job_queries import NewEvent
 from app.database.tables import Dataset, DatasetVersion, Job, JobCheckpoint, JobEvent
 from app.dependencies import Page
-from app.errors import Conflict, NotFound, Unprocessable
+from app.errors import Conflict, NotFound, TooManyRequests, Unprocessable
 from app.fine_tuning.schemas import JobRequest
 from app.queue import ring_after_commit
 from app.settings import get_settings
@@ -25,7 +24,8 @@ _EVENT_ID = re.compile(r"(?:ftevent-[0-9a-f]+-)?([0-9]{1,9})")
 
 def create_job(session: Session, project_id: str, request: JobRequest) -> Job:
     """Check what can be checked before anything is trained, then queue the job."""
-    _check_model(request)
+    _check_quota(session, project_id)
+    model = _find_model(session, project_id, request)
     dataset, version = _find_data(session, project_id, request)
     _check_text(request, dataset)
     method = request.method
@@ -35,7 +35,7 @@ def create_job(session: Session, project_id: str, request: JobRequest) -> Job:
         project_id=project_id,
         dataset_id=dataset.id,
         dataset_version=version.number,
-        model=request.model or "",
+        model=model,
         method={"type": method.type, "hyperparameters": method.hyperparameters.model_dump(exclude_unset=True)},
         seed=request.seed if request.seed is not None else secrets.randbelow(2**31),
         suffix=request.suffix,
@@ -47,27 +47,28 @@ def create_job(session: Session, project_id: str, request: JobRequest) -> Job:
     return job
 
 
-def _check_model(request: JobRequest) -> None:
+def _check_quota(session: Session, project_id: str) -> None:
+    most = get_settings().max_unfinished_jobs
+    if most and job_queries.count_unfinished(session, project_id) >= most:
+        detail = f"{most} jobs of this project wait or run already; cancel some or wait."
+        raise TooManyRequests(detail, code="job_quota", headers={"Retry-After": "60"})
+
+
+def _find_model(session: Session, project_id: str, request: JobRequest) -> str:
+    """The model to start from: a base model's name, or the id of a fine-tuned one. Raises Unprocessable."""
+    allowed = get_settings().base_model_names()
     if request.model is None:
         if request.method.type == "aggregation":
-            return
-        detail = f"Name the base model to fine-tune: {_names_of_base_models()}."
+            return ""
+        detail = f"Name the base model to fine-tune: {', '.join(allowed)}."
         raise Unprocessable(detail, code="missing", param="model")
-    settings = get_settings()
-    if request.model not in (*settings.base_models, *_local_models(settings.models_dir)):
-        detail = f"{request.model!r} may not be fine-tuned here. Allowed: {_names_of_base_models()}."
-        raise Unprocessable(detail, code="base_model_not_allowed", param="model")
-
-
-def _names_of_base_models() -> str:
-    settings = get_settings()
-    return ", ".join([*settings.base_models, *_local_models(settings.models_dir)])
-
-
-def _local_models(folder: Path | None) -> list[str]:
-    if folder is None or not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if request.model in allowed:
+        return request.model
+    found = model_queries.find_model(session, project_id, request.model)
+    if found is not None and model_queries.lock_model(session, found[0], for_deletion=False):
+        return found[0].id
+    detail = f"{request.model!r} may not be fine-tuned here. Allowed: {', '.join(allowed)}, and your fine-tuned models."
+    raise Unprocessable(detail, code="base_model_not_allowed", param="model")
 
 
 def _find_data(session: Session, project_id: str, request: JobRequest) -> tuple[Dataset, DatasetVersion]:

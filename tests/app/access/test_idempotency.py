@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 from starlette.types import Message
 
-from app.access.idempotency import BodyDigest
+from app.access.idempotency import ReceivedBody
 from app.database.session import transaction
 from app.database.tables import StoredAnswer
 from tests.conftest import ProjectKeys
@@ -171,7 +171,7 @@ def test_the_digest_of_a_form_does_not_depend_on_its_boundary_or_pieces(
         async def receive() -> Message:
             return messages.pop(0)
 
-        taken = BodyDigest(receive, f'multipart/form-data; boundary="{boundary.decode()}"')
-        return anyio.run(taken.of_whole_body)
+        body_type = f'multipart/form-data; boundary="{boundary.decode()}"'
+        return anyio.run(ReceivedBody(receive, body_type, with_digest=True).digest)
 
     assert digest(b"----first-boundary") == digest(b"----another-one---")
