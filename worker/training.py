@@ -13,16 +13,16 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.artifacts import Manifest, get_artifacts
+from app.artifacts import ArtifactDamaged, Manifest, get_artifacts
 from app.database import attempt_queries, model_queries, report_queries
 from app.database.annotation_queries import LoadedAnnotations, load_annotations
 from app.database.attempt_queries import Claim, LeaseLost
 from app.database.session import transaction
-from app.database.tables import Dataset, Job
+from app.database.tables import Dataset, FineTunedModel, Job
 from app.observability import configure_logging
 from app.settings import get_settings
 from realm_core import run
-from realm_core.base_models import locate
+from realm_core.base_models import BaseModelUnavailable, locate
 from realm_core.config import TrainingConfig
 from worker.explanations import InvalidTrainingFile, explain
 from worker.job_artifacts import fetch_newest_checkpoint, model_prefix
@@ -40,6 +40,7 @@ class Work:
     job: Job
     claim: Claim
     loaded: LoadedAnnotations
+    parent: FineTunedModel | None  # the fine-tuned model that the job continues from
 
 
 def run_attempt(job_id: str, attempt: int) -> int:
@@ -69,7 +70,7 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
         threads=get_settings().torch_threads,
         checkpoint_seconds=get_settings().checkpoint_seconds,
     )
-    base = None if config.method == "aggregation" else locate(work.job.model, get_settings().models_dir)
+    base = None if config.method == "aggregation" else _base(work, folder)
     with Recorder(job_id, work.claim) as recorder:
         outcome = run.run(
             work.loaded.annotations,
@@ -91,7 +92,30 @@ def _read(job_id: str, attempt: int) -> Work:
         key = session.execute(select(Dataset.key).where(Dataset.id == job.dataset_id)).scalar_one_or_none()
         if key is None:
             raise InvalidTrainingFile("The dataset was deleted before the job could read it.")
-        return Work(job, Claim(job.key, attempt), load_annotations(session, key, job.dataset_version))
+        loaded = load_annotations(session, key, job.dataset_version)
+        return Work(job, Claim(job.key, attempt), loaded, _parent(session, job))
+
+
+def _parent(session: Session, job: Job) -> FineTunedModel | None:
+    """The model that a job continues from; it is there, since models that unfinished jobs need are not deleted."""
+    if not model_queries.MODEL_ID.fullmatch(job.model):
+        return None
+    found = model_queries.find_model(session, job.project_id, job.model)
+    if found is None:
+        raise BaseModelUnavailable(f"The model {job.model} was deleted.")
+    return found[0]
+
+
+def _base(work: Work, folder: Path) -> Path | str:
+    """The model to start from. Raises BaseModelUnavailable."""
+    if work.parent is None:
+        return locate(work.job.model, get_settings().models_dir)
+    try:
+        return get_artifacts().fetch_folder(work.parent.artifact, folder / "parent")
+    except ArtifactDamaged as error:
+        log.error("model damaged", model=work.parent.id, error=str(error))
+        detail = f"The files of {work.parent.id} are missing or damaged; start from another model."
+        raise BaseModelUnavailable(detail) from error
 
 
 def _resume_from(work: Work, recorder: Recorder, folder: Path) -> Path | None:
@@ -117,7 +141,7 @@ def _add_model(session: Session, work: Work, manifest: Manifest) -> str:
     return model_queries.add_model(
         session,
         job_key=work.job.key,
-        base=work.job.model,
+        base=work.job.model if work.parent is None else work.parent.base,
         artifact=model_prefix(work.job.id, work.claim.attempt),
         manifest=manifest,
         tasks=[{"name": task.name, "answers": list(task.answers)} for task in work.loaded.annotations.tasks],

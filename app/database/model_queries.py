@@ -6,13 +6,16 @@ import re
 import secrets
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select
+from sqlalchemy import Row, Text, bindparam, cast, delete, func, insert, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.orm import Session
 
-from app.database.tables import UNFINISHED, Annotator, FineTunedModel, Job, Project
+from app.database.tables import UNFINISHED, Annotator, FineTunedModel, Job, ModelAlias, Project
 
 MODEL_ID = re.compile(r"ft(:[A-Za-z0-9._-]+){4}")
-ModelRow = Row[FineTunedModel, str | None, str | None, int | None]  # model, job id, dataset id and version
+ALIAS = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ModelRow = Row[FineTunedModel, str | None, str | None, int | None, list[str]]  # job id, dataset id, version, aliases
 
 
 def add_model(
@@ -57,15 +60,32 @@ def _id_part(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64].strip("-") or "unnamed"
 
 
+_ALIASES = (
+    select(func.coalesce(func.array_agg(aggregate_order_by(ModelAlias.name, ModelAlias.name)), cast([], ARRAY(Text))))
+    .where(ModelAlias.model_id == FineTunedModel.id)
+    .correlate(FineTunedModel)
+    .scalar_subquery()
+)
 _SELECT_MODELS = (
-    select(FineTunedModel, Job.id, Job.dataset_id, Job.dataset_version)
+    select(FineTunedModel, Job.id, Job.dataset_id, Job.dataset_version, _ALIASES)
     .join(Job, Job.key == FineTunedModel.job_key, isouter=True)
     .where(FineTunedModel.project_id == bindparam("project_id"))
 )
 _FIND_MODEL = _SELECT_MODELS.where(FineTunedModel.id == bindparam("model_id"))  # built once: every predict asks this
+_FIND_ALIAS = _SELECT_MODELS.where(
+    FineTunedModel.id
+    == select(ModelAlias.model_id)
+    .where(ModelAlias.project_id == bindparam("project_id"), ModelAlias.name == bindparam("model_id"))
+    .scalar_subquery()
+)
 
 
 def find_model(session: Session, project_id: str, model_id: str) -> ModelRow | None:
+    """A model by its id or an alias of it; None too for what can be neither."""
+    if ALIAS.fullmatch(model_id):
+        return session.execute(_FIND_ALIAS, {"project_id": project_id, "model_id": model_id}).one_or_none()
+    if not MODEL_ID.fullmatch(model_id):
+        return None
     return session.execute(_FIND_MODEL, {"project_id": project_id, "model_id": model_id}).one_or_none()
 
 
@@ -81,6 +101,25 @@ def list_models(
     columns = (FineTunedModel.created_at, FineTunedModel.id)
     order = [column.desc() for column in columns] if descending else list(columns)
     return list(session.execute(query.order_by(*order).limit(limit + 1), {"project_id": project_id}).all())
+
+
+def lock_model(session: Session, model: FineTunedModel, *, for_deletion: bool) -> bool:
+    """Keep a model as it is until the transaction ends; False when it is gone already."""
+    query = select(FineTunedModel.id).where(FineTunedModel.id == model.id)
+    locked = query.with_for_update() if for_deletion else query.with_for_update(read=True, key_share=True)
+    return session.execute(locked).first() is not None
+
+
+def set_alias(session: Session, project_id: str, name: str, model_id: str) -> None:
+    """Let a name stand for a model, and no longer for the one that it stood for."""
+    new = postgresql.insert(ModelAlias).values(project_id=project_id, name=name, model_id=model_id)
+    session.execute(new.on_conflict_do_update(index_elements=["project_id", "name"], set_={"model_id": model_id}))
+
+
+def delete_alias(session: Session, project_id: str, name: str, model_id: str) -> bool:
+    """Whether there was such a name of the model."""
+    of_model = (ModelAlias.project_id == project_id, ModelAlias.name == name, ModelAlias.model_id == model_id)
+    return session.execute(delete(ModelAlias).where(*of_model).returning(ModelAlias.name)).first() is not None
 
 
 def delete_model(session: Session, model_id: str) -> None:

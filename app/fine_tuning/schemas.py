@@ -55,7 +55,10 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(
-        None, max_length=200, description="A base model. Only aggregation needs none.", examples=["minilm"]
+        None,
+        max_length=200,
+        description="A base model, or a fine-tuned one (ft:… or its alias) to continue from; aggregation needs none.",
+        examples=["minilm"],
     )
     dataset: str | None = Field(
         None,

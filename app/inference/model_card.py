@@ -39,7 +39,7 @@ and of its base model.
 
 def model_card(row: ModelRow) -> bytes:
     """Markdown. Names that users chose stand in indented blocks as JSON, where they can be no markup."""
-    model, job_id, dataset_id, dataset_version = row
+    model, job_id, dataset_id, dataset_version, _ = row
     tasks = [json.dumps({task["name"]: task["answers"]}, ensure_ascii=False) for task in model.tasks]
     card = _CARD.format(
         base_model=f"base_model: {model.base}\n" if "/" in model.base else "",

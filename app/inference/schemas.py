@@ -99,7 +99,8 @@ class ModelAnswer(BaseModel):
     id: str
     created: int
     owned_by: str
-    base: str
+    base: str = Field(description="The base model that all fine-tuning started from.")
+    aliases: list[str]
     job: str | None
     dataset: str | None
     tasks: list[ModelTask]
@@ -107,17 +108,32 @@ class ModelAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: ModelRow) -> Self:
-        model, job_id, dataset_id, dataset_version = row
+        model, job_id, dataset_id, dataset_version, aliases = row
         return cls(
             id=model.id,
             created=int(model.created_at.timestamp()),
             owned_by=model.project_id,
             base=model.base,
+            aliases=aliases,
             job=job_id,
             dataset=None if dataset_id is None else f"{dataset_id}@{dataset_version}",
             tasks=[ModelTask.model_validate(task) for task in model.tasks],
             bytes=sum(file["bytes"] for file in model.manifest.values()),
         )
+
+
+class AliasAnswer(BaseModel):
+    """A name that stands for a model wherever a model's id does."""
+
+    object: Literal["model.alias"] = "model.alias"
+    id: str = Field(description="The alias.")
+    model: str
+
+
+class DeletedAlias(BaseModel):
+    object: Literal["model.alias"] = "model.alias"
+    id: str
+    deleted: bool
 
 
 class DeletedModel(BaseModel):

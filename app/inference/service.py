@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import ArtifactStore, get_artifacts
 from app.database import model_queries
-from app.database.model_queries import MODEL_ID, ModelRow
+from app.database.model_queries import ModelRow
 from app.database.tables import FineTunedModel
 from app.dependencies import Page
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, Unprocessable
 from app.inference.model_cache import ModelUnusable
 from app.inference.model_card import model_card
+from app.settings import get_settings
 
 CHUNK_BYTES = 1024**2
 CARD = "README.md"
@@ -23,11 +24,34 @@ _END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def find_model(session: Session, project_id: str, model_id: str) -> ModelRow:
-    """A model of the project. Raises NotFound."""
-    row = model_queries.find_model(session, project_id, model_id) if MODEL_ID.fullmatch(model_id) else None
+    """A model of the project by its id or an alias. Raises NotFound."""
+    row = model_queries.find_model(session, project_id, model_id)
     if row is None:
-        raise NotFound(f"There is no model {model_id!r}.", code="model_not_found", param="model")
+        raise _no_model(model_id)
     return row
+
+
+def _no_model(model_id: str) -> NotFound:
+    return NotFound(f"There is no model {model_id!r}.", code="model_not_found", param="model")
+
+
+def set_alias(session: Session, project_id: str, model_id: str, alias: str) -> FineTunedModel:
+    """Let an alias stand for a model from now on. Raises NotFound, and Unprocessable for a base model's name."""
+    model = find_model(session, project_id, model_id)[0]
+    if alias in get_settings().base_model_names():
+        raise Unprocessable(f"{alias!r} is the name of a base model.", code="alias_is_base_model", param="alias")
+    if not model_queries.lock_model(session, model, for_deletion=False):
+        raise _no_model(model_id)
+    model_queries.set_alias(session, project_id, alias, model.id)
+    return model
+
+
+def delete_alias(session: Session, project_id: str, model_id: str, alias: str) -> FineTunedModel:
+    """Take an alias away from a model. Raises NotFound."""
+    model = find_model(session, project_id, model_id)[0]
+    if not model_queries.delete_alias(session, project_id, alias, model.id):
+        raise NotFound(f"{alias!r} is no alias of {model.id}.", code="alias_not_found", param="alias")
+    return model
 
 
 def list_models(session: Session, project_id: str, page: Page) -> list[ModelRow]:
@@ -36,23 +60,28 @@ def list_models(session: Session, project_id: str, page: Page) -> list[ModelRow]
     return model_queries.list_models(session, project_id, after=mark, limit=page.limit, descending=page.descending)
 
 
-def delete_model(session: Session, project_id: str, model_id: str, unload: Callable[[str], None]) -> None:
-    """Delete a model, and once that is committed unload it and remove its files. Raises NotFound, Conflict."""
+def delete_model(session: Session, project_id: str, model_id: str, unload: Callable[[str], None]) -> str:
+    """Delete a model, and once that is committed unload it and remove its files. Raises NotFound, Conflict.
+
+    Returns the id of the model, which may have been named by an alias.
+    """
     model = find_model(session, project_id, model_id)[0]
-    jobs = model_queries.unfinished_jobs_from(session, project_id, model_id)
+    model_queries.lock_model(session, model, for_deletion=True)
+    jobs = model_queries.unfinished_jobs_from(session, project_id, model.id)
     if jobs:
         raise Conflict(f"The job {jobs[0]} continues from this model; cancel it first.", code="model_in_use")
-    model_queries.delete_model(session, model_id)
+    model_queries.delete_model(session, model.id)
 
     def delete_files(_: Session) -> None:
         unload(model.artifact)
         get_artifacts().delete(model.artifact)
 
     event.listen(session, "after_commit", delete_files, once=True)
+    return model.id
 
 
-def model_archive(session: Session, project_id: str, model_id: str) -> tuple[Iterator[bytes], int]:
-    """The model's folder as a tar and its size in bytes. Raises NotFound, ModelUnusable."""
+def model_archive(session: Session, project_id: str, model_id: str) -> tuple[str, Iterator[bytes], int]:
+    """The model's id, its folder as a tar, and the size of that in bytes. Raises NotFound, ModelUnusable."""
     row = find_model(session, project_id, model_id)
     model, store, card = row[0], get_artifacts(), model_card(row)
     if store.manifest(model.artifact) != model.manifest:
@@ -68,7 +97,7 @@ def model_archive(session: Session, project_id: str, model_id: str) -> tuple[Ite
             yield bytes(_padded(n_bytes) - n_bytes)
         yield _END_OF_TAR
 
-    return stream(), size
+    return model.id, stream(), size
 
 
 def _tar_header(model: FineTunedModel, name: str, n_bytes: int) -> bytes:

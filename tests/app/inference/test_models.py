@@ -31,6 +31,7 @@ def test_a_model_says_where_it_comes_from_and_what_it_answers(
         "id": model.id,
         "owned_by": project.id,
         "base": "minilm",
+        "aliases": [],
         "job": model.job_id,
         "dataset": None,
         "tasks": [{"name": "mood", "answers": ["negative", "neutral", "positive"]}],
