@@ -52,15 +52,17 @@ def annotator_ids(session: Session, project_id: str, names: Sequence[str]) -> In
 
 
 def load_annotations(session: Session, dataset_key: int, version: int) -> LoadedAnnotations:
-    """All of a dataset version. Items are numbered as in `items`, annotators in the order of their keys."""
+    """All of a dataset version. Items are numbered as in `items`, annotators in the order of their keys.
+
+    Annotators are called ann_…: models keep what they are called, and must not keep their names.
+    """
     tasks = load_tasks(session, dataset_key, version)
     labels = load_labels(session, dataset_key, version)
     ids, annotator = np.unique(labels.annotator, return_inverse=True)
-    names = annotator_names(session, ids.tolist())
     items = _load_items(session, dataset_key, version)
     annotations = Annotations(
         tasks=tasks,
-        annotators=tuple(names[id_] for id_ in ids.tolist()),
+        annotators=tuple(f"ann_{id_}" for id_ in ids.tolist()),
         item_ids=tuple(f"item_{item.item}" if item.item_id is None else item.item_id for item in items),
         item_task=np.array([item.task for item in items], np.int32),
         item=labels.item,

@@ -132,6 +132,7 @@ def unfinished_jobs_from(session: Session, project_id: str, model_id: str) -> li
     return list(session.execute(query).scalars())
 
 
-def find_annotator_name(session: Session, project_id: str, annotator: int) -> str | None:
-    query = select(Annotator.name).where(Annotator.id == annotator, Annotator.project_id == project_id)
+def find_annotator(session: Session, project_id: str, name: str) -> int | None:
+    """The key of a project's annotator."""
+    query = select(Annotator.id).where(Annotator.name == name, Annotator.project_id == project_id)
     return session.execute(query).scalar_one_or_none()

@@ -56,7 +56,7 @@ class Submission:
 
     def n_tokens(self, position: int) -> int:
         """Tokens that the model reads of an input."""
-        return len(self.inputs[position].token_ids)
+        return self.inputs[position].size
 
     def answer(self, position: int, prediction: Prediction | Exception) -> None:
         self.predictions[position] = prediction

@@ -112,10 +112,10 @@ def _encode(predictor: Predictor, item: PredictItem, truncate: bool) -> EncodedI
         encoded = predictor.encode(PredictInput(item.prompt, item.task, options))
     except InvalidInput as error:
         return InputFault(code="invalid_input", message=str(error))
-    if encoded.truncated and not truncate:
+    if encoded.prompt.truncated and not truncate:
         message = (
-            f"The prompt has {encoded.n_tokens:,} tokens and this model reads {predictor.max_length:,}. Shorten it, "
-            'or let its end be cut with truncation "right".'
+            f"The prompt has {encoded.prompt.n_tokens:,} tokens and this model reads {predictor.max_length:,}. "
+            'Shorten it, or let its end be cut with truncation "right".'
         )
         return InputFault(code="prompt_too_long", message=message)
     return encoded

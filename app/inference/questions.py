@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from app.database import model_queries
 from app.database.session import transaction
@@ -16,16 +17,19 @@ from app.errors import BadRequest, PayloadTooLarge, Unprocessable
 from app.inference import service
 from app.inference.schemas import InputFault, PredictItem, PredictOptions, PredictRequest
 from app.settings import get_settings
+from realm_core.formats.faults import is_unicode
 
 MAX_LINE_BYTES = 1024**2
 LINES_PER_WINDOW = 256
+
+_ANNOTATOR_ID = re.compile(r"ann_[1-9][0-9]{0,8}")
 
 Item = PredictItem | InputFault
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of which model. `annotator` is a name, `n_bytes` the size of the model's files."""
+    """What is asked of which model. `annotator` is an ann_…, `n_bytes` the size of the model's files."""
 
     artifact: str
     n_bytes: int
@@ -59,8 +63,8 @@ def look_up(project_id: str, model_id: str, options: PredictOptions, items: list
     with transaction() as session:
         model = service.find_model(session, project_id, model_id)[0]
         annotator = options.annotator
-        if annotator is not None and (number := re.fullmatch(r"ann_([1-9][0-9]{0,8})", annotator)):
-            annotator = model_queries.find_annotator_name(session, project_id, int(number[1])) or annotator
+        if annotator is not None and not _ANNOTATOR_ID.fullmatch(annotator):
+            annotator = _id_of(session, project_id, annotator)
     return Question(
         artifact=model.artifact,
         n_bytes=sum(file["bytes"] for file in model.manifest.values()),
@@ -70,6 +74,15 @@ def look_up(project_id: str, model_id: str, options: PredictOptions, items: list
         items=items,
         single=single,
     )
+
+
+def _id_of(session: Session, project_id: str, name: str) -> str:
+    """What models call an annotator. Raises Unprocessable."""
+    storable = "\0" not in name and is_unicode(name)
+    found = model_queries.find_annotator(session, project_id, name) if storable else None
+    if found is None:
+        raise Unprocessable(f"There is no annotator {name[:60]!r}.", code="unknown_annotator", param="annotator")
+    return f"ann_{found}"
 
 
 def read_item(raw: object) -> Item:

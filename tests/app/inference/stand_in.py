@@ -11,6 +11,7 @@ import numpy as np
 
 from realm_core.annotations import FloatArray, Task
 from realm_core.predictor import EncodedInput, InvalidInput, PredictInput, Prediction, Predictor
+from realm_core.scorers.inputs import EncodedPrompt
 
 ANSWERS = ("negative", "neutral", "positive")
 
@@ -19,7 +20,7 @@ class StandIn:
     """Has one token per letter. It answers while `open` is set, fails at "poison" and notes its batches."""
 
     tasks = (Task("mood", ANSWERS),)
-    annotators = ("ada", "bob")  # ada tells the truth, bob turns it around
+    annotators: tuple[str, ...] = ("ann_1", "ann_2")  # the first tells the truth, the second turns it around
     max_length = 50
 
     def __init__(self, n_bytes: int = 100) -> None:
@@ -34,24 +35,25 @@ class StandIn:
         if item.task not in (None, "mood"):
             raise InvalidInput(f"There is no task {item.task!r}.")
         letters = [ord(letter) for letter in item.prompt]
-        return EncodedInput(0, letters[: self.max_length], len(letters))
+        n, room = len(letters), self.max_length
+        return EncodedInput(EncodedPrompt(0, len(ANSWERS), letters[:room], n, truncated=n > room), ANSWERS)
 
     def predict_encoded(self, inputs: Sequence[EncodedInput], batch_tokens: int) -> list[Prediction]:
         self.busy.set()
         assert self.open.wait(10), "the test never let the model answer"
-        texts = ["".join(map(chr, one.token_ids)) for one in inputs]
+        texts = ["".join(map(chr, one.prompt.token_ids)) for one in inputs]
         self.batches.append(texts)
         if "poison" in texts:
             raise RuntimeError("poison")
         return [
-            Prediction(ANSWERS, scores_of(text), one.n_tokens, one.truncated)
+            Prediction(ANSWERS, scores_of(text), one.prompt.n_tokens, one.prompt.truncated)
             for text, one in zip(texts, inputs, strict=True)
         ]
 
     def as_annotator(self, prediction: Prediction, annotator: str, task: str | None) -> FloatArray:
         if annotator not in self.annotators:
             raise InvalidInput(f"This model knows no annotator {annotator!r}.")
-        return prediction.probabilities if annotator == "ada" else prediction.probabilities[::-1]
+        return prediction.probabilities if annotator == self.annotators[0] else prediction.probabilities[::-1]
 
 
 def as_predictor(stand_in: StandIn) -> Predictor:

@@ -119,30 +119,35 @@ def test_a_prompt_that_is_too_long_is_refused_or_cut_and_said_to_be(ask: Ask) ->
     assert short == answer_to("short")
 
 
-def test_what_an_annotator_would_have_said(ask: Ask, project: ProjectKeys) -> None:
+def add_annotator(project: ProjectKeys, name: str) -> str:
     with transaction() as session:
-        added = insert(Annotator).values(project_id=project.id, name="bob").returning(Annotator.id)
-        id_ = session.execute(added).scalar_one()
+        added = insert(Annotator).values(project_id=project.id, name=name).returning(Annotator.id)
+        return f"ann_{session.execute(added).scalar_one()}"
+
+
+def test_what_an_annotator_would_have_said(ask: Ask, project: ProjectKeys, stand_in: StandIn) -> None:
+    """The model knows its annotators by their ids alone."""
+    stand_in.annotators = (add_annotator(project, "ada"), add_annotator(project, "bob"))
     truth = {label["label"]: label["score"] for label in ask("hello").json()}
     turned = {"negative": truth["positive"], "neutral": truth["neutral"], "positive": truth["negative"]}
-    for name in ("bob", f"ann_{id_}"):
+    for name in ("bob", stand_in.annotators[1]):
         said = ask("hello", annotator=name).json()
         assert {label["label"]: label["score"] for label in said} == turned
         assert [label["score"] for label in said] == sorted(turned.values(), reverse=True)
     assert ask("hello", annotator="ada").json() == answer_to("hello")
 
 
-@pytest.mark.parametrize("annotator", ["eve", "ann_999999999", "ann_99999999999999999999", "ann_0", "", "a\0b"])
+@pytest.mark.parametrize(
+    "annotator", ["eve", "ann_999999999", "ann_99999999999999999999", "ann_0", "", "a\0b", "\ud800"]
+)
 def test_an_annotator_whom_the_model_does_not_know(ask: Ask, annotator: str) -> None:
     answer = ask(["hello"], annotator=annotator)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_annotator")
 
 
 def test_another_projects_annotator_is_unknown(ask: Ask, other_project: ProjectKeys) -> None:
-    with transaction() as session:
-        added = insert(Annotator).values(project_id=other_project.id, name="bob").returning(Annotator.id)
-        id_ = session.execute(added).scalar_one()
-    assert ask("hello", annotator=f"ann_{id_}").status_code == 422
+    assert ask("hello", annotator=add_annotator(other_project, "bob")).status_code == 422
+    assert ask("hello", annotator="bob").status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_each_line_is_answered_by_a_line(ask: Ask, model: MadeModel) -> None:
 
 
 def test_parameters_stand_in_the_query(ask: Ask) -> None:
-    (answer,) = lines(ask(json.dumps("x" * 80).encode(), top_k=1, truncation="right", annotator="ada"))
+    (answer,) = lines(ask(json.dumps("x" * 80).encode(), top_k=1, truncation="right", annotator="ann_1"))
     assert answer == [{**answer_to("x" * 50)[0], "truncated": True}]
     assert ask(b'"hello"', temperature=1).status_code == 422
     assert ask(b'"hello"', top_k=0).status_code == 422

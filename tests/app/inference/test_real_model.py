@@ -39,9 +39,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     scorer = EncoderScorer(BertModel(config, add_pooling_layer=False), tokenizer, MAX_LENGTH).eval()
     scorer.start_answers(TASKS)
+    scorer.start_at(20.0)
     n_answers = torch.tensor([len(task.answers) for task in TASKS])
     channel = OneCoinChannel(torch.tensor([[0.9, 0.9], [0.1, 0.2]]), torch.ones(2, 2), n_answers)
-    model = FineTuned(scorer, channel, TASKS, ("ada", "bob"))
+    model = FineTuned(scorer, channel, TASKS, ("ann_1", "ann_2"))
     return save_model(tmp_path_factory.mktemp("model") / "bert", model, {})
 
 
@@ -104,7 +105,7 @@ def test_what_the_model_says_about_an_input_or_an_annotator(client: TestClient, 
     assert ask(inputs="hello")["code"] == "invalid_input"
     assert "task" in ask(inputs="hello")["detail"]
     truth = score_by_label(ask(inputs={"prompt": "hello", "task": "topic"}))
-    bob = score_by_label(ask(inputs={"prompt": "hello", "task": "topic"}, annotator="bob"))
+    bob = score_by_label(ask(inputs={"prompt": "hello", "task": "topic"}, annotator="ann_2"))
     assert bob["sports"] == pytest.approx(0.2 * truth["sports"] + 0.8 * truth["arts"], abs=1e-5)
     assert ask(inputs={"prompt": "hello", "task": "topic"}, annotator="eve")["code"] == "unknown_annotator"
 
@@ -114,10 +115,10 @@ def test_a_model_without_annotators_says_so(
 ) -> None:
     loaded = Predictor.load(folder)._model
     supervised = save_model(
-        tmp_path / "supervised", FineTuned(loaded.scorer, PerfectChannel(), loaded.tasks, ("ada",)), {}
+        tmp_path / "supervised", FineTuned(loaded.scorer, PerfectChannel(), loaded.tasks, ("ann_1",)), {}
     )
     model = make_model(project, supervised)
-    body = {"inputs": {"prompt": "hello", "task": "topic"}, "annotator": "ada"}
+    body = {"inputs": {"prompt": "hello", "task": "topic"}, "annotator": "ann_1"}
     answer = client.post(f"/v1/models/{model.id}/predict", json=body)
     close_inference()
     assert (answer.status_code, answer.json()["detail"]) == (422, "This model was fine-tuned without annotators.")
