@@ -6,7 +6,7 @@ lengths leave little padding to compute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,75 +15,60 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realm_core.annotations import Annotations, IntArray
+from realm_core.scorers.inputs import EncodedPrompt, Inputs
 
 BATCHES_PER_POOL = 50  # batches are cut from pools of so many, sorted by length: random enough, and hardly padded
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B prompts of one task and their M labels.
+    """B prompts of one group and their M labels.
 
-    `input_ids`, `attention_mask` (B, S); `prompt` (M,) is the row of each label's prompt; `annotator`, `label` (M,).
+    `prompt` (M,) is the row of each label's prompt, `n_answers` (M,) its K; `annotator`, `label` (M,).
     """
 
-    task: int
-    input_ids: Tensor
-    attention_mask: Tensor
+    inputs: Inputs
     prompt: Tensor
+    n_answers: Tensor
     annotator: Tensor
     label: Tensor
 
-
-def pad(token_ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Token lists as input_ids and attention_mask (B, longest)."""
-    width = max(len(ids) for ids in token_ids)
-    input_ids = torch.full((len(token_ids), width), pad_token_id)
-    attention_mask = torch.zeros((len(token_ids), width), dtype=torch.long)
-    for row, ids in enumerate(token_ids):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    return input_ids, attention_mask
-
-
-def by_length(tasks: Sequence[int], token_ids: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
-    """Rows of one task and of like length, longest first, at most `budget` padded tokens together."""
-    order = sorted(range(len(tasks)), key=lambda row: (tasks[row], -len(token_ids[row])))
-    batches: list[list[int]] = []
-    for row in order:
-        first = batches[-1][0] if batches else row
-        if not batches or tasks[first] != tasks[row] or (len(batches[-1]) + 1) * len(token_ids[first]) > budget:
-            batches.append([])
-        batches[-1].append(row)
-    return batches
+    @property
+    def task(self) -> int:
+        return self.inputs.task
 
 
 class PromptBatches:
-    """Cuts the items of an Annotations into batches; `token_ids` has the tokens of every item's prompt."""
+    """Cuts the items of an Annotations into batches; `encoded` has every item's prompt, `collate` makes tensors."""
 
     def __init__(
-        self, annotations: Annotations, token_ids: Sequence[Sequence[int]], pad_token_id: int, device: torch.device
+        self,
+        annotations: Annotations,
+        encoded: Sequence[EncodedPrompt],
+        collate: Callable[[Sequence[EncodedPrompt]], Inputs],
     ) -> None:
         self._annotations = annotations
-        self._token_ids = token_ids
-        self._pad_token_id = pad_token_id
-        self._device = device
-        self._lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+        self._encoded = encoded
+        self._collate = collate
+        self._sizes = np.array([one.size for one in encoded], dtype=np.int64)
+        groups = sorted({one.group for one in encoded})
+        self._group = np.array([groups.index(one.group) for one in encoded], dtype=np.int64)
         self._rows = np.argsort(annotations.item, kind="stable")
         self._first_row = np.searchsorted(annotations.item[self._rows], np.arange(annotations.n_items + 1))
 
     def batch(self, items: IntArray | NDArray[np.int64]) -> Batch:
-        """The batch of these items, all of one task."""
+        """The batch of these items, all of one group."""
         rows = [self._rows[self._first_row[item] : self._first_row[item + 1]] for item in items]
         labels = np.concatenate(rows)
-        prompt = np.repeat(np.arange(len(items)), [len(of_item) for of_item in rows])
-        input_ids, attention_mask = pad([self._token_ids[item] for item in items], self._pad_token_id)
+        inputs = self._collate([self._encoded[item] for item in items])
+        device = inputs.n_answers.device
+        prompt = torch.from_numpy(np.repeat(np.arange(len(items)), [len(of_item) for of_item in rows])).to(device)
         return Batch(
-            task=int(self._annotations.item_task[items[0]]),
-            input_ids=input_ids.to(self._device),
-            attention_mask=attention_mask.to(self._device),
-            prompt=torch.from_numpy(prompt).to(self._device),
-            annotator=torch.from_numpy(self._annotations.annotator[labels].astype(np.int64)).to(self._device),
-            label=torch.from_numpy(self._annotations.label[labels].astype(np.int64)).to(self._device),
+            inputs=inputs,
+            prompt=prompt,
+            n_answers=inputs.n_answers[prompt],
+            annotator=torch.from_numpy(self._annotations.annotator[labels].astype(np.int64)).to(device),
+            label=torch.from_numpy(self._annotations.label[labels].astype(np.int64)).to(device),
         )
 
     def endless(self, items: NDArray[np.int64], batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -100,15 +85,14 @@ class PromptBatches:
         shuffled = rng.permutation(items)
         pool_size = batch_size * BATCHES_PER_POOL
         for start in range(0, len(shuffled), pool_size):
-            batches = list(self.sorted_by_length(shuffled[start : start + pool_size], batch_size))
+            batches = list(self.sorted_by_size(shuffled[start : start + pool_size], batch_size))
             for index in rng.permutation(len(batches)):
                 yield batches[index]
 
-    def sorted_by_length(self, items: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-        """Each item once, in batches of one task and of like length."""
-        tasks = self._annotations.item_task[items]
-        ordered = items[np.lexsort((self._lengths[items], tasks))]
-        borders = np.flatnonzero(np.diff(self._annotations.item_task[ordered])) + 1
-        for of_task in np.split(ordered, borders):
-            for start in range(0, len(of_task), batch_size):
-                yield of_task[start : start + batch_size]
+    def sorted_by_size(self, items: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+        """Each item once, in batches of one group and of like size."""
+        ordered = items[np.lexsort((self._sizes[items], self._group[items]))]
+        borders = np.flatnonzero(np.diff(self._group[ordered])) + 1
+        for of_group in np.split(ordered, borders):
+            for start in range(0, len(of_group), batch_size):
+                yield of_group[start : start + batch_size]

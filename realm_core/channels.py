@@ -1,8 +1,9 @@
 """Channels: how an annotator turns the truth into a label, π_r(l | y).
 
 A channel holds one probability per cell (annotator, task) and answers, for each of M labels, how likely that label is
-under each possible truth. Its parameters are fp32 leaves that take no weight decay; they learn by gradient, or by
-`absorb`, a streaming EM in closed form.
+under each possible truth. K may differ from label to label: results have as many columns as the largest K, and what
+they say beyond a label's own K means nothing. Its parameters are fp32 leaves that take no weight decay; they learn by
+gradient, or by `absorb`, a streaming EM in closed form.
 """
 
 from __future__ import annotations
@@ -23,25 +24,29 @@ ROW_STRENGTH = 5.0  # pseudo-labels that pull a confusion row towards the one-co
 MEMORY_PASSES = 1.0
 
 
-def mixture_log_likelihood(alpha: Tensor, label: Tensor, n_answers: int) -> Tensor:
-    """log(w·[l=y] + (1−w)/K) with w = σ(α), for every truth y (paper, Eq. 1). alpha, label (M,) -> (M, K)."""
-    guess = nn.functional.logsigmoid(-alpha) - math.log(n_answers)
+def mixture_log_likelihood(alpha: Tensor, label: Tensor, n_answers: Tensor) -> Tensor:
+    """log(w·[l=y] + (1−w)/K) with w = σ(α), for every truth y (paper, Eq. 1). All (M,) -> (M, Kmax)."""
+    guess = nn.functional.logsigmoid(-alpha) - n_answers.to(alpha.dtype).log()
     right = torch.logaddexp(nn.functional.logsigmoid(alpha), guess)
-    return torch.where(one_hot(label, n_answers).bool(), right[:, None], guess[:, None])
+    return torch.where(_is_label(label, n_answers), right[:, None], guess[:, None])
 
 
-def one_coin_log_likelihood(beta: Tensor, label: Tensor, n_answers: int) -> Tensor:
-    """log(a if l=y else (1−a)/(K−1)) with a = σ(β), for every truth y. beta, label (M,) -> (M, K)."""
+def one_coin_log_likelihood(beta: Tensor, label: Tensor, n_answers: Tensor) -> Tensor:
+    """log(a if l=y else (1−a)/(K−1)) with a = σ(β), for every truth y. All (M,) -> (M, Kmax)."""
     right = nn.functional.logsigmoid(beta)
-    wrong = nn.functional.logsigmoid(-beta) - math.log(max(n_answers - 1, 1))
-    return torch.where(one_hot(label, n_answers).bool(), right[:, None], wrong[:, None])
+    wrong = nn.functional.logsigmoid(-beta) - (n_answers - 1).clamp(min=1).to(beta.dtype).log()
+    return torch.where(_is_label(label, n_answers), right[:, None], wrong[:, None])
+
+
+def _is_label(label: Tensor, n_answers: Tensor) -> Tensor:
+    return one_hot(label, int(n_answers.max())).bool()
 
 
 class SigmoidChannel(nn.Module):
     """A channel with one sigmoid per cell: (annotator, task), or (annotator, any task) where tasks share a column.
 
     `logit` (R, C) fp32 with C = T or 1; `running_mean` (R, C) is the state of the streaming EM, `label_count` (R, C)
-    how many training labels a cell has, `n_answers` (T,) the K_t.
+    how many training labels a cell has, `n_answers` (T,) the K_t (the harmonic mean where prompts differ).
     """
 
     name: str
@@ -57,13 +62,13 @@ class SigmoidChannel(nn.Module):
         self.logit = nn.Parameter(torch.logit(start))
         self.register_buffer("running_mean", start.clone())
         self.register_buffer("label_count", label_count.float())
-        self.register_buffer("n_answers", n_answers.long())
+        self.register_buffer("n_answers", n_answers.float())
 
     def advance(self, share_done: float) -> None:
         """Told before every step how much of the training is over, 0 to 1."""
 
-    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
-        """log π_r(l | y) of M labels for every truth y. annotator, label (M,) -> (M, K)."""
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> Tensor:
+        """log π_r(l | y) of M labels of a task for every truth y. annotator, label, n_answers (M,) -> (M, Kmax)."""
         raise NotImplementedError
 
     def _column(self, task: int) -> int:
@@ -78,20 +83,20 @@ class SigmoidChannel(nn.Module):
         """The cells' probability that goes with an accuracy; (R, T), (T,) -> (R, T)."""
         raise NotImplementedError
 
-    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
+    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: Tensor) -> Tensor:
         """Expected count behind the cell's probability, given P(l is the truth) `right` (M,)."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int) -> None:
+    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> None:
         """One step of streaming EM with the labels of a batch.
 
-        posterior (M, K): P(y | labels) of the prompt of each label. A cell's running mean moves to the batch's mean by
-        the share of its labels that the batch holds, over MEMORY_PASSES; its probability is the MAP estimate under a
-        Beta prior whose mean is the pool's (empirical Bayes).
+        posterior (M, Kmax): P(y | labels) of the prompt of each label; n_answers (M,). A cell's running mean moves
+        to the batch's mean by the share of its labels that the batch holds, over MEMORY_PASSES; its probability is the
+        MAP estimate under a Beta prior whose mean is the pool's (empirical Bayes).
         """
         right = posterior.gather(1, label[:, None]).squeeze(1)
-        count = self._responsibility(right, annotator, task, posterior.shape[1])
+        count = self._responsibility(right, annotator, task, n_answers)
         column = self._column(task)
         zeros = torch.zeros_like(self.label_count[:, column])
         seen = zeros.index_add(0, annotator, torch.ones_like(count))
@@ -121,7 +126,7 @@ class ScalarChannel(SigmoidChannel):
 
     name = "scalar"
 
-    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> Tensor:
         return mixture_log_likelihood(self.logit[annotator, self._column(task)], label, n_answers)
 
     def accuracy(self) -> Tensor:
@@ -132,7 +137,7 @@ class ScalarChannel(SigmoidChannel):
     def probability_of(accuracy: Tensor, n_answers: Tensor) -> Tensor:
         return ((n_answers * accuracy - 1) / (n_answers - 1).clamp(min=1)).clamp(0, 1)
 
-    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
+    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: Tensor) -> Tensor:
         expertise = torch.sigmoid(self.logit[annotator, self._column(task)])
         return right * expertise / (expertise + (1 - expertise) / n_answers)
 
@@ -148,7 +153,7 @@ class OneCoinChannel(SigmoidChannel):
 
     name = "one_coin"
 
-    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> Tensor:
         return one_coin_log_likelihood(self.logit[annotator, self._column(task)], label, n_answers)
 
     def accuracy(self) -> Tensor:
@@ -158,7 +163,7 @@ class OneCoinChannel(SigmoidChannel):
     def probability_of(accuracy: Tensor, n_answers: Tensor) -> Tensor:
         return accuracy
 
-    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: int) -> Tensor:
+    def _responsibility(self, right: Tensor, annotator: Tensor, task: int, n_answers: Tensor) -> Tensor:
         return right
 
 
@@ -180,7 +185,7 @@ class ConfusionChannel(OneCoinChannel):
     def __init__(self, probability: Tensor, label_count: Tensor, n_answers: Tensor) -> None:
         super().__init__(probability, label_count, n_answers)
         start = torch.stack([self._one_coin_rows(task) for task in range(len(n_answers))], dim=1)
-        self.register_buffer("shares", start / n_answers.float()[:, None, None])
+        self.register_buffer("shares", start / self.n_answers[:, None, None])
         self.register_buffer("log_rows", start.clamp(min=_PROBABILITY_MARGIN).log())
         self.register_buffer("rows_open", torch.tensor(False))
 
@@ -192,10 +197,10 @@ class ConfusionChannel(OneCoinChannel):
         rows = own * accuracy + (1 - own) * (1 - accuracy) / max(k - 1, 1)
         return nn.functional.pad(rows, (0, largest - k, 0, largest - k))
 
-    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> Tensor:
         if not self.rows_open:
             return super().log_likelihood(annotator, label, task, n_answers)
-        return self.log_rows[annotator, task, :n_answers, label]
+        return self.log_rows[annotator, task, : int(n_answers.max()), label]
 
     def accuracy(self) -> Tensor:
         """Σ_y P(y) π_r(y | y), with P(y) the truths that the annotator met."""
@@ -214,8 +219,8 @@ class ConfusionChannel(OneCoinChannel):
             self._set_rows(task)
 
     @torch.no_grad()
-    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int) -> None:
-        super().absorb(posterior, annotator, label, task)
+    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> None:
+        super().absorb(posterior, annotator, label, task, n_answers)
         k, cell_shape = posterior.shape[1], self.shares.shape[2:]
         of_label = torch.zeros(len(label), *cell_shape, device=label.device)
         of_label[torch.arange(len(label)), :k, label] = posterior
@@ -239,10 +244,10 @@ class PerfectChannel(nn.Module):
 
     name = "perfect"
 
-    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: int) -> Tensor:
-        """0 where l = y, else −∞. (M,) -> (M, K)."""
-        never = torch.full((len(label), n_answers), -torch.inf, device=label.device)
-        return never.masked_fill(one_hot(label, n_answers).bool(), 0.0)
+    def log_likelihood(self, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> Tensor:
+        """0 where l = y, else −∞. (M,) -> (M, Kmax)."""
+        is_label = _is_label(label, n_answers)
+        return torch.full(is_label.shape, -torch.inf, device=label.device).masked_fill(is_label, 0.0)
 
 
 Channel = SigmoidChannel | PerfectChannel

@@ -1,7 +1,7 @@
 """Models and training states as flat folders of safetensors and JSON; nothing pickled, nothing half-written.
 
 A model folder is a Hugging Face folder (config.json, model.safetensors, tokenizer files) with two files of ours:
-realm.json (tasks, annotators, channel) and realm.safetensors (answer vectors, channel).
+realm.json (family, tasks, annotators, channel) and realm.safetensors (answer vectors, scale, channel).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from realm_core.annotations import Task
 from realm_core.channels import CHANNELS, Channel, PerfectChannel
-from realm_core.scorers.encoder import EncoderScorer
+from realm_core.scorers.families import SCORERS
+from realm_core.scorers.scorer import Scorer
 
 Weights = dict[str, Tensor]
 State = TypeVar("State")
@@ -104,22 +105,22 @@ def _under(prefix: str, tensors: Weights) -> Weights:
 class FineTuned:
     """What a model folder holds: a scorer with its answers, and the channel with the annotators whom it knows."""
 
-    scorer: EncoderScorer
+    scorer: Scorer
     channel: Channel
     tasks: tuple[Task, ...]
     annotators: tuple[str, ...]
 
 
 def save_model(target: Path, model: FineTuned, facts: dict[str, Any]) -> Path:
-    """Write a model folder. `facts` go into realm.json as they are (base model, plan, seed)."""
+    """Write a model folder, adapters merged. `facts` go into realm.json as they are (base model, plan, seed)."""
     scorer, channel = model.scorer, model.channel
+    scorer.merge_adapters()
 
     def write(folder: Path) -> None:
-        scorer.encoder.save_pretrained(folder, safe_serialization=True)
+        scorer.model.save_pretrained(folder)
         scorer.tokenizer.save_pretrained(folder)
         tensors = {f"channel.{name}": tensor for name, tensor in channel.state_dict().items()}
-        for task, (answers, bias) in enumerate(zip(scorer.answers, scorer.biases, strict=True)):
-            tensors |= {f"answers.{task}": answers.detach(), f"biases.{task}": bias.detach()}
+        tensors |= {f"scorer.{name}": tensor for name, tensor in scorer.own_tensors().items()}
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / REALM_TENSORS)
         description = {
             "format": FORMAT,
@@ -138,16 +139,14 @@ def save_model(target: Path, model: FineTuned, facts: dict[str, Any]) -> Path:
 def load_model(folder: Path) -> FineTuned:
     """Read a model folder that `save_model` wrote. Raises ValueError for another format."""
     description = json.loads((folder / REALM_JSON).read_text())
-    if (description["format"], description["family"]) != (FORMAT, EncoderScorer.family):
+    if description["format"] != FORMAT or description["family"] not in SCORERS:
         raise ValueError(f"{folder.name}: this version cannot read a model of this format")
     tensors = load_file(folder / REALM_TENSORS)
-    scorer = EncoderScorer.from_pretrained(folder, description["max_length"])
-    for task in range(len(description["tasks"])):
-        scorer.answers.append(nn.Parameter(tensors[f"answers.{task}"]))
-        scorer.biases.append(nn.Parameter(tensors[f"biases.{task}"]))
     tasks = tuple(
         Task(task["name"], tuple(task["answers"]), tuple(task["descriptions"])) for task in description["tasks"]
     )
+    scorer = SCORERS[description["family"]].from_pretrained(folder, description["max_length"])
+    scorer.restore_answers(tasks, _under("scorer.", tensors))
     channel = _load_channel(description["channel"], _under("channel.", tensors))
     return FineTuned(scorer.eval(), channel, tasks, tuple(description["annotators"]))
 

@@ -39,8 +39,29 @@ class Hyperparameters(BaseModel):
     expertise_update: ExpertiseUpdate | Auto = Field(
         "auto", description="`gradient`: AdamW with its own learning rate. `em`: streaming closed form."
     )
-    learning_rate: float | Auto = Field("auto", gt=0, description="AdamW learning rate of the language model.")
-    answer_learning_rate: float | Auto = Field("auto", gt=0, description="AdamW learning rate of the answer vectors.")
+    learning_rate: float | Auto = Field(
+        "auto",
+        gt=0,
+        description="AdamW learning rate of the language model, or of its adapters. `auto`: 1e-4 for encoders, 3e-4 "
+        "for sequence-to-sequence models (T5), 2e-5 for causal ones (Llama, Qwen, GPT), 2e-4 with lora_rank.",
+    )
+    answer_learning_rate: float | Auto = Field(
+        "auto",
+        gt=0,
+        description="AdamW learning rate of what turns the language model's states z into logits of answers. Encoder: "
+        "⟨z(x), A_k⟩ + b_k with a vector A_k per answer, or s·cos(z(x), z(option)) for options of the prompt's own. "
+        "Language models: s·logit(letter k), read after the prompt and its lettered answers. A, b and s are learned.",
+    )
+    lora_rank: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="r of LoRA: each linear layer W becomes W + 2·B·A with A r×d, B d×r, and W frozen; merged into W "
+        "when the model is saved. 0: fine-tune all weights.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations twice instead of keeping them: less memory, a third more time."
+    )
     expertise_learning_rate: float | Auto = Field("auto", gt=0, description="AdamW learning rate of the expertise.")
     weight_decay: float = Field(0.01, ge=0, description="Of the language model; never of the expertise.")
     batch_size: int | Auto = Field("auto", gt=0, le=4096, description="Prompts per optimiser step.")
@@ -50,7 +71,13 @@ class Hyperparameters(BaseModel):
     time_budget_seconds: float | Auto = Field("auto", gt=0, description="Training stops at the step that reaches it.")
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(128, ge=8, le=8192, description="Tokens of a prompt; longer ones are cut at the end.")
+    max_length: int = Field(
+        256,
+        ge=8,
+        le=8192,
+        description="Tokens of a prompt; longer ones are cut at the end. The list of answers that a "
+        "sequence-to-sequence or causal model reads comes on top.",
+    )
     held_out_fraction: float = Field(
         0.1, ge=0, le=0.5, description="Share of prompts whose annotations select the checkpoint; never gold."
     )
@@ -86,6 +113,8 @@ class Plan:
     expertise_update: ExpertiseUpdate
     learning_rate: float
     answer_learning_rate: float
+    lora_rank: int
+    gradient_checkpointing: bool
     expertise_learning_rate: float
     weight_decay: float
     batch_size: int
@@ -101,11 +130,23 @@ class Plan:
     cross_fit_folds: int
 
 
+LEARNING_RATES = {
+    "encoder": (1e-4, "keeps what the pretrained encoder knows"),
+    "seq2seq": (3e-4, "T5 models were pretrained with large steps; below 1e-4 they hardly move in a few epochs"),
+    "causal": (2e-5, "larger steps on all weights make a causal model forget what it knows"),
+}
+LORA_LEARNING_RATE = (2e-4, "adapters start from zero and take larger steps than the weights that they stand for")
+
 Reasons = dict[str, dict[str, Any]]  # hyperparameter -> {"value": what "auto" became, "why": a sentence}
 
 
-def resolve(config: TrainingConfig, *, n_prompts: int, n_tasks: int, on_gpu: bool) -> tuple[Plan, Reasons]:
-    """Turn every "auto" into a value, and say why. n_prompts counts the prompts that are trained on."""
+def resolve(
+    config: TrainingConfig, *, n_prompts: int, n_tasks: int, on_gpu: bool, family: str = "encoder"
+) -> tuple[Plan, Reasons]:
+    """Turn every "auto" into a value, and say why.
+
+    n_prompts counts the prompts that are trained on; family is the scorer's.
+    """
     reasons: Reasons = {}
     asked = config.hyperparameters
 
@@ -131,8 +172,10 @@ def resolve(config: TrainingConfig, *, n_prompts: int, n_tasks: int, on_gpu: boo
         channel=channel,
         likelihood=likelihood,
         expertise_update=value_of("expertise_update", "gradient" if paper and channel != "confusion" else "em", preset),
-        learning_rate=value_of("learning_rate", 1e-4, "keeps what the pretrained model knows"),
+        learning_rate=value_of("learning_rate", *(LORA_LEARNING_RATE if asked.lora_rank else LEARNING_RATES[family])),
         answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),
+        lora_rank=asked.lora_rank,
+        gradient_checkpointing=asked.gradient_checkpointing,
         expertise_learning_rate=value_of(
             "expertise_learning_rate",
             min(0.1, max(0.01, 20 / total_steps)),

@@ -3,6 +3,10 @@
 Intervals from in-sample probabilities cover 53 % instead of 95 %, and features tuned on the held-out prompts are not
 out of fold either. So: the frozen embeddings of the *pretrained* encoder, and a linear head on them that is fitted
 without the fold it answers for.
+
+Prompts with options of their own have no answers in common that a head could learn: for them stand the zero-shot
+probabilities of the pretrained model at the calibrated scale, one number that all labels together choose. Out of fold
+they are, only less sharp than what fine-tuning reaches.
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from realm_core.aggregation import Truth, one_coin
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.splits import fold_of_prompts
 
-SCALES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)  # of the cosine; 0 is tried too: the words say nothing about the labels
 PENALTIES = (10.0, 1.0, 0.1, 0.01)  # on ½‖head‖², in labels' worth of log likelihood
 ROUNDS = 2
 MAX_HEAD_ITEMS = 20_000  # a head of some hundred weights per answer learns nothing from more
@@ -27,7 +30,7 @@ MAX_HEAD_ITEMS = 20_000  # a head of some hundred weights per answer learns noth
 
 @dataclass(frozen=True, eq=False)
 class ZeroShot:
-    """What the pretrained model says before any training: log p (N, Kmax), the scale of its cosines, and the truth
+    """What the pretrained model says before any training: log p (N, Kmax), the scale of its scores, and the truth
     inferred with it."""
 
     log_p: FloatArray
@@ -35,25 +38,27 @@ class ZeroShot:
     truth: Truth
 
 
-def calibrate_zero_shot(annotations: Annotations, cosines: FloatArray) -> ZeroShot:
-    """Find how far to trust the words: the scale of the cosines, and the truth, with the largest likelihood of labels.
+def calibrate_zero_shot(annotations: Annotations, scores: FloatArray, scales: Sequence[float]) -> ZeroShot:
+    """Find how far to trust the words: the scale of the scores, and the truth, with the largest likelihood of labels.
 
-    cosines (N, Kmax), −∞ beyond K_i. Where most annotators are worse than chance, a mirrored truth explains the labels
-    as well as the real one, and only the words can tell them apart. So each scale starts twice: from annotators who
-    are trusted, and from annotators as good as the words say they are.
+    scores (N, Kmax), cosines or logits, −∞ beyond K_i. Scale 0 is tried too: the words say nothing.
+
+    Where most annotators are worse than chance, a mirrored truth explains the labels as well as the real one, and only
+    the words can tell them apart. So each scale starts twice: from annotators who are trusted, and from annotators as
+    good as the words say they are.
     """
-    uniform = _scaled(cosines, 0.0)
+    uniform = _scaled(scores, 0.0)
     candidates = [ZeroShot(uniform, 0.0, one_coin(annotations, uniform))]
-    for scale in SCALES:
-        log_p = _scaled(cosines, scale)
+    for scale in scales:
+        log_p = _scaled(scores, scale)
         starts = (None, _accuracy_under(annotations, log_p))
         candidates += [ZeroShot(log_p, scale, one_coin(annotations, log_p, start=start)) for start in starts]
     return max(candidates, key=lambda candidate: candidate.truth.log_likelihood)
 
 
-def _scaled(cosines: FloatArray, scale: float) -> FloatArray:
-    possible = np.isfinite(cosines)
-    return log_softmax(np.where(possible, scale * np.where(possible, cosines, 0.0), -np.inf), axis=1)
+def _scaled(scores: FloatArray, scale: float) -> FloatArray:
+    possible = np.isfinite(scores)
+    return log_softmax(np.where(possible, scale * np.where(possible, scores, 0.0), -np.inf), axis=1)
 
 
 def _accuracy_under(annotations: Annotations, log_p: FloatArray) -> FloatArray:
@@ -72,8 +77,9 @@ def cross_fit(
 ) -> FloatArray:
     """log p(y | x) of every item by a head that was fitted without its fold. embeddings (N, D) -> (N, Kmax).
 
-    The head adds to the zero-shot log odds. Its targets are the posterior q of the truth inferred so far; its penalty
-    is the one under which the held-out probabilities explain the annotations best.
+    Items with options of their own keep what `zero_shot` says. The head adds to the zero-shot log odds. Its
+    targets are the posterior q of the truth inferred so far; its penalty is the one under which the held-out
+    probabilities explain the annotations best.
     """
     fold = fold_of_prompts(annotations, folds, seed)
     truth, log_p = zero_shot.truth, zero_shot.log_p
@@ -96,14 +102,17 @@ def _out_of_fold(
     penalty: float,
     seed: int,
 ) -> FloatArray:
-    log_p = np.full_like(offset, -np.inf)
+    log_p = offset.copy()
+    fixed = np.array([own is None for own in annotations.options or (None,) * annotations.n_items])
     labelled = np.bincount(annotations.item, minlength=annotations.n_items) > 0
     for task, of_task in enumerate(annotations.tasks):
         answers = slice(0, len(of_task.answers))
+        here = fixed & (annotations.item_task == task)
         for held_out in range(fold.max() + 1):
-            here = annotations.item_task == task
             train = np.flatnonzero(here & labelled & (fold != held_out))
             test = np.flatnonzero(here & (fold == held_out))
+            if not len(train) or not len(test):
+                continue
             if len(train) > MAX_HEAD_ITEMS:
                 train = np.random.default_rng(seed).choice(train, MAX_HEAD_ITEMS, replace=False)
             head = fit_head(embeddings[train], offset[train, answers], posterior[train, answers], penalty)
@@ -132,14 +141,3 @@ def fit_head(embeddings: NDArray[np.float32], offset: FloatArray, targets: Float
 
     result = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 100})
     return np.asarray(result.x).reshape(shape)
-
-
-def as_cosines(
-    embeddings: NDArray[np.float32], answers: Sequence[NDArray[np.float32]], item_task: NDArray[np.int32]
-) -> FloatArray:
-    """Cosines of prompts and answers, both of unit length. embeddings (N, D), answers T × (K_t, D) -> (N, Kmax)."""
-    out = np.full((len(embeddings), max(len(of_task) for of_task in answers)), -np.inf)
-    for task, of_task in enumerate(answers):
-        here = np.flatnonzero(item_task == task)
-        out[here, : len(of_task)] = embeddings[here] @ of_task.T
-    return out

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from realm_core.annotations import FloatArray, Task
-from realm_core.batching import by_length, pad
 from realm_core.channels import PerfectChannel
 from realm_core.checkpoint import FineTuned, load_model
+from realm_core.scorers.inputs import EncodedPrompt, UnreadableInput, by_size
 
 
 class InvalidInput(ValueError):
@@ -21,7 +21,7 @@ class InvalidInput(ValueError):
 
 @dataclass(frozen=True)
 class PredictInput:
-    """A prompt, and its task where the model knows several."""
+    """A prompt, its task where the model knows several, and its options where the task has no answers of its own."""
 
     prompt: str
     task: str | None = None
@@ -30,20 +30,23 @@ class PredictInput:
 
 @dataclass(frozen=True)
 class EncodedInput:
-    """An input as numbers: its task and its tokens, cut to max_length. `n_tokens` counts those of the whole prompt."""
+    """An input as the scorer reads it, and the answers that it may get."""
 
-    task: int
-    token_ids: list[int]
-    n_tokens: int
+    prompt: EncodedPrompt
+    answers: tuple[str, ...]
 
     @property
-    def truncated(self) -> bool:
-        return self.n_tokens > len(self.token_ids)
+    def size(self) -> int:
+        """Tokens that go through the model."""
+        return self.prompt.size
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Probabilities (K,) of the answers, in the task's order. `n_tokens` counts those of the whole prompt."""
+    """Probabilities (K,) of the answers, in the order of the task or of the options.
+
+    `n_tokens` counts those of the whole prompt.
+    """
 
     answers: tuple[str, ...]
     probabilities: FloatArray
@@ -90,9 +93,15 @@ class Predictor:
         """Raises InvalidInput unless `predict` can answer this input."""
         if not item.prompt.strip():
             raise InvalidInput("The prompt is empty.")
-        if item.options is not None:
+        task = self.tasks[self._task_of(item.task)]
+        if item.options is not None and task.answers:
             raise InvalidInput("This model answers with its own labels; it takes no options.")
-        self._task_of(item.task)
+        if item.options is None and not task.answers:
+            raise InvalidInput(f"Task {task.name!r} has no answers of its own: send the prompt's `options`.")
+        if item.options is not None and not all(option.strip() for option in item.options or ("",)):
+            raise InvalidInput("`options` needs at least one text, and none of them empty.")
+        if item.options is not None and len(set(item.options)) < len(item.options):
+            raise InvalidInput("`options` names the same text twice.")
 
     def _task_of(self, name: str | None) -> int:
         if name is None and len(self.tasks) == 1:
@@ -103,14 +112,18 @@ class Predictor:
         return self._task_number[name]
 
     def count_tokens(self, item: PredictInput) -> int:
-        """Tokens of the whole prompt, before it is cut to max_length."""
-        return self._model.scorer.count_tokens(item.prompt)
+        """Tokens of the whole prompt, before it is cut to max_length. Raises InvalidInput."""
+        return self.encode(item).prompt.n_tokens
 
     def encode(self, item: PredictInput) -> EncodedInput:
         """What `predict_encoded` reads of an input; the part that needs no forward pass. Raises InvalidInput."""
         self.check(item)
-        token_ids = self._model.scorer.tokenize([item.prompt])[0]
-        return EncodedInput(self._task_of(item.task), token_ids, self.count_tokens(item))
+        task = self._task_of(item.task)
+        try:
+            (encoded,) = self._model.scorer.encode([item.prompt], [task], [item.options])
+        except UnreadableInput as error:
+            raise InvalidInput(str(error)) from error
+        return EncodedInput(encoded, item.options or self.tasks[task].answers)
 
     def predict(self, items: Sequence[PredictInput], batch_tokens: int = 16384) -> list[Prediction]:
         """One prediction per input, in their order. Raises InvalidInput for the first input that `check` refuses."""
@@ -119,21 +132,17 @@ class Predictor:
     def predict_encoded(self, inputs: Sequence[EncodedInput], batch_tokens: int = 16384) -> list[Prediction]:
         """Predictions in the inputs' order; batches hold like lengths, at most `batch_tokens` with padding."""
         predictions: dict[int, Prediction] = {}
-        for rows in by_length([one.task for one in inputs], [one.token_ids for one in inputs], batch_tokens):
-            task = inputs[rows[0]].task
-            probabilities = self._probabilities([inputs[row].token_ids for row in rows], task)
+        for rows in by_size([one.prompt for one in inputs], batch_tokens):
+            probabilities = self._probabilities([inputs[row].prompt for row in rows])
             for row, of_row in zip(rows, probabilities, strict=True):
-                one = inputs[row]
-                predictions[row] = Prediction(self.tasks[task].answers, of_row, one.n_tokens, one.truncated)
+                prompt, answers = inputs[row].prompt, inputs[row].answers
+                predictions[row] = Prediction(answers, of_row[: len(answers)], prompt.n_tokens, prompt.truncated)
         return [predictions[row] for row in range(len(inputs))]
 
     @torch.inference_mode()
-    def _probabilities(self, token_ids: list[list[int]], task: int) -> FloatArray:
+    def _probabilities(self, prompts: list[EncodedPrompt]) -> FloatArray:
         scorer = self._model.scorer
-        device = next(scorer.parameters()).device
-        input_ids, attention_mask = pad(token_ids, scorer.pad_token_id)
-        log_p = scorer(input_ids.to(device), attention_mask.to(device), task)
-        return np.asarray(log_p.double().exp().cpu())
+        return np.asarray(scorer(scorer.collate(prompts)).double().exp().cpu())
 
     def as_annotator(self, prediction: Prediction, annotator: str, task: str | None) -> FloatArray:
         """P(label | prompt, annotator) = Σ_y p_θ(y) π_r(label | y), what that annotator would have said. (K,)
@@ -148,6 +157,7 @@ class Predictor:
         n_answers = len(prediction.answers)
         labels = torch.arange(n_answers)
         who = torch.full((n_answers,), self._annotator_number[annotator])
+        counts = torch.full((n_answers,), n_answers)
         with torch.inference_mode():
-            log_channel = channel.log_likelihood(who, labels, self._task_of(task), n_answers)
+            log_channel = channel.log_likelihood(who, labels, self._task_of(task), counts)
         return np.asarray(log_channel.double().exp()) @ prediction.probabilities

@@ -11,13 +11,13 @@ import numpy as np
 
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
-from realm_core.cross_fitting import ZeroShot, as_cosines, calibrate_zero_shot, cross_fit
+from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot, cross_fit
 from realm_core.reliability import Report, build_report
 from realm_core.truth_choice import best_truth
 
 if TYPE_CHECKING:
     from realm_core.channels import Channel
-    from realm_core.scorers.encoder import EncoderScorer
+    from realm_core.scorers.scorer import Scorer
 
 
 class NotIdentifiable(Exception):
@@ -63,7 +63,7 @@ def run(
     observer: Observer,
     resume_from: Path | None = None,
 ) -> Outcome:
-    """Do what `config` asks for. Raises NotIdentifiable, training.Diverged.
+    """Do what `config` asks for. Raises NotIdentifiable, BaseModelUnavailable, training.Diverged.
 
     `base` is the pretrained model (a folder, or a hub's name), `work` a folder to write in, `resume_from` a checkpoint
     of an earlier run with the same annotations and config.
@@ -75,6 +75,7 @@ def run(
         return Outcome(build_report(annotations, None, cross_fitted=False, trained_accuracy=None), None)
     if annotations.prompts is None or base is None:
         raise NotIdentifiable("Fine-tuning needs the text of the prompts; use the method `aggregation` without it.")
+    refuse_unanswerable(annotations, config)
     return _fine_tune(annotations, config, base, work, observer, resume_from)
 
 
@@ -89,27 +90,35 @@ def _fine_tune(
     import torch
 
     from realm_core.checkpoint import FineTuned, save_model
-    from realm_core.scorers.encoder import EncoderScorer
+    from realm_core.scorers.families import load_scorer
     from realm_core.training import FitEvents, fit, predict_log_p
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    observer.progress("reading", 0, 1, _READING[0])
+    scorer = load_scorer(base, config.hyperparameters.max_length).to(device)
     plan, reasons = resolve(
         config,
         n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
         n_tasks=len(annotations.tasks),
         on_gpu=device.type == "cuda",
+        family=scorer.family,
     )
-    observer.progress("reading", 0, 1, _READING[0])
-    scorer = EncoderScorer.from_pretrained(base, plan.max_length).to(device)
     embeddings, zero_shot = _read(scorer, annotations)
     if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
         choice = best_truth(annotations, zero_shot.log_p)
         plan = replace(plan, channel=choice.candidate.channel)
         reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
     observer.resolved(reasons)
-    channel = _start_channel(annotations, zero_shot, plan, config).to(device)
+    informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
+    channel = _start_channel(informative, zero_shot, plan, config).to(device)
+    torch.manual_seed(config.seed)
+    if plan.gradient_checkpointing:
+        scorer.save_memory()
+    if plan.lora_rank:
+        scorer.add_adapters(plan.lora_rank)
+        scorer.to(device)
     observer.event(
         f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}.",
         data={"zero_shot_scale": zero_shot.scale},
@@ -120,7 +129,7 @@ def _fine_tune(
     state = fit(
         scorer,
         channel,
-        annotations,
+        informative,
         plan,
         seed=config.seed,
         work=work,
@@ -156,15 +165,37 @@ def _within(observer: Observer, phase: str, share: tuple[float, float]) -> Calla
     return lambda step, total, done: observer.progress(phase, step, total, start + (end - start) * min(done, 1.0))
 
 
-def _read(scorer: EncoderScorer, annotations: Annotations) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
-    """Embed every prompt with the pretrained encoder, and start the answers as far from zero as their words deserve."""
-    from realm_core.scorers.encoder import START_SCALE
+def refuse_unanswerable(annotations: Annotations, config: TrainingConfig) -> None:
+    """Refuse prompts that nothing can be learned from, and channels that do not fit them. Raises NotIdentifiable."""
+    counts = annotations.answer_counts
+    if not counts.all():
+        item = int(np.argmin(counts))
+        raise NotIdentifiable(
+            f"Item {annotations.item_ids[item]!r} has no options, and its task "
+            f"{annotations.tasks[annotations.item_task[item]].name!r} has no answers either."
+        )
+    if counts[annotations.item].max() < 2:
+        raise NotIdentifiable("Every prompt has one possible answer only, so its labels say nothing.")
+    own_options = any(own is not None for own in annotations.options or ())
+    if own_options and config.hyperparameters.channel == "confusion":
+        raise NotIdentifiable(
+            "The channel `confusion` needs the same answers for all prompts of a task, and some prompts have options "
+            "of their own; use `one_coin`."
+        )
 
-    embeddings = scorer.embed(scorer.tokenize(annotations.prompts or ()))
+
+def _read(scorer: Scorer, annotations: Annotations) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
+    """Read every prompt with the pretrained model, and let it start as sure of its answers as it deserves."""
+    from realm_core.scorers.inputs import UnreadableInput
+
     scorer.start_answers(annotations.tasks)
-    directions = [answers.detach().cpu().numpy() / START_SCALE for answers in scorer.answers]
-    zero_shot = calibrate_zero_shot(annotations, as_cosines(embeddings, directions, annotations.item_task))
-    scorer.rescale_answers(zero_shot.scale / START_SCALE)
+    try:
+        encoded = scorer.encode_items(annotations)
+    except UnreadableInput as error:
+        raise NotIdentifiable(str(error)) from error
+    embeddings, scores = scorer.read(encoded)
+    zero_shot = calibrate_zero_shot(annotations, scores, scorer.zero_shot_scales)
+    scorer.start_at(zero_shot.scale)
     return embeddings, zero_shot
 
 
@@ -197,7 +228,14 @@ def _labels_per_cell(annotations: Annotations) -> FloatArray:
 
 
 def _answers_per_task(annotations: Annotations) -> FloatArray:
-    return np.array([len(task.answers) for task in annotations.tasks], dtype=np.float64)
+    """K of each task (T,); where prompts have their own options the harmonic mean over labels, so that w + (1−w)/K is
+    the mean accuracy.
+    """
+    task = annotations.item_task[annotations.item]
+    share = np.bincount(task, 1 / annotations.answer_counts[annotations.item], minlength=len(annotations.tasks))
+    count = np.bincount(task, minlength=len(annotations.tasks))
+    declared = np.array([max(len(task.answers), 1) for task in annotations.tasks], dtype=np.float64)
+    return np.divide(count, share, out=declared, where=count > 0).round(6)  # a sum of thirds is hardly ever whole
 
 
 def _trained_accuracy(channel: Channel, annotations: Annotations) -> FloatArray | None:
@@ -212,7 +250,7 @@ def _trained_accuracy(channel: Channel, annotations: Annotations) -> FloatArray 
 def mean_expertise(annotations: Annotations, accuracy: FloatArray) -> float:
     """Expertise (K·a − 1)/(K − 1) averaged over the labels; negative: the crowd is worse than chance. (R, T)"""
     task = annotations.item_task[annotations.item]
-    n_answers = _answers_per_task(annotations)[task]
+    n_answers = annotations.answer_counts[annotations.item]
     right = accuracy[annotations.annotator, task]
     return float(np.mean((n_answers * right - 1) / np.maximum(n_answers - 1, 1)))
 

@@ -29,7 +29,7 @@ from realm_core.objective import (
     marginal_log_likelihood,
     marginal_posterior,
 )
-from realm_core.scorers.encoder import EncoderScorer
+from realm_core.scorers.scorer import Scorer
 from realm_core.splits import split_items
 
 _EVALUATION_BATCH = 64
@@ -67,7 +67,7 @@ class FitEvents:
 
 
 def fit(
-    scorer: EncoderScorer,
+    scorer: Scorer,
     channel: Channel,
     annotations: Annotations,
     plan: Plan,
@@ -80,8 +80,7 @@ def fit(
 ) -> FitState:
     """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged."""
     torch.manual_seed(seed)
-    device = next(scorer.parameters()).device
-    batches = PromptBatches(annotations, scorer.tokenize(annotations.prompts or ()), scorer.pad_token_id, device)
+    batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate)
     train, held_out = split_items(annotations, plan.held_out_fraction, seed)
     optimizer = make_optimizer(scorer, channel, plan)
     state, best = FitState(), checkpoint.weights_of(scorer, channel)
@@ -120,18 +119,17 @@ def fit(
     return state
 
 
-def make_optimizer(scorer: EncoderScorer, channel: Channel, plan: Plan) -> torch.optim.AdamW:
-    """AdamW with a learning rate each for the encoder, the answers and the expertise.
+def make_optimizer(scorer: Scorer, channel: Channel, plan: Plan) -> torch.optim.AdamW:
+    """AdamW with a learning rate each for the language model (or its adapters), the answers and the expertise.
 
-    Only matrices of the encoder decay: decay on the expertise would pull it, silently, to w = .5.
+    Only matrices of the language model decay: decay on the expertise would pull it, silently, to w = .5.
     """
-    matrices = [p for p in scorer.encoder.parameters() if p.ndim > 1]
-    vectors = [p for p in scorer.encoder.parameters() if p.ndim <= 1]
-    answers = [*scorer.answers, *scorer.biases]
+    learned = [p for p in scorer.model.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
     groups = [
         {"params": matrices, "lr": plan.learning_rate, "weight_decay": plan.weight_decay, "scheduled": True},
         {"params": vectors, "lr": plan.learning_rate, "scheduled": True},
-        {"params": answers, "lr": plan.answer_learning_rate, "scheduled": True},
+        {"params": scorer.answer_parameters(), "lr": plan.answer_learning_rate, "scheduled": True},
     ]
     if plan.expertise_update == "gradient" and isinstance(channel, SigmoidChannel):
         groups.append({"params": [channel.logit], "lr": plan.expertise_learning_rate, "scheduled": False})
@@ -141,7 +139,7 @@ def make_optimizer(scorer: EncoderScorer, channel: Channel, plan: Plan) -> torch
 
 
 def train_step(
-    scorer: EncoderScorer, channel: Channel, optimizer: torch.optim.Optimizer, batches: list[Batch], plan: Plan
+    scorer: Scorer, channel: Channel, optimizer: torch.optim.Optimizer, batches: list[Batch], plan: Plan
 ) -> float:
     """One optimiser step over some micro-batches; the mean negative log likelihood per label. Raises Diverged.
 
@@ -149,17 +147,17 @@ def train_step(
     """
     log_likelihood, posterior = LIKELIHOODS[plan.likelihood]
     joint = plan.likelihood == "joint"
-    terms = sum(len(batch.input_ids) if joint else len(batch.label) for batch in batches)
+    terms = sum(len(batch.inputs) if joint else len(batch.label) for batch in batches)
     total = 0.0
     for batch in batches:
-        log_p = scorer(batch.input_ids, batch.attention_mask, batch.task)
-        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, log_p.shape[1])
+        log_p = scorer(batch.inputs)
+        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers)
         loss = -log_likelihood(log_p, log_channel, batch.prompt).sum()
         torch.autograd.backward(loss / terms)
         total += loss.item()
         if plan.expertise_update == "em" and isinstance(channel, SigmoidChannel):
             q = posterior(log_p.detach(), log_channel.detach(), batch.prompt)
-            channel.absorb(q, batch.annotator, batch.label, batch.task)
+            channel.absorb(q, batch.annotator, batch.label, batch.task, batch.n_answers)
     if not math.isfinite(total):
         raise Diverged("The loss is no longer a number; try a smaller learning_rate.")
     torch.nn.utils.clip_grad_norm_(scorer.parameters(), plan.max_grad_norm)
@@ -172,7 +170,7 @@ def train_step(
 
 @torch.inference_mode()
 def mean_log_likelihood(
-    scorer: EncoderScorer,
+    scorer: Scorer,
     channel: Channel,
     batches: PromptBatches,
     items: NDArray[np.int64],
@@ -182,10 +180,10 @@ def mean_log_likelihood(
     scorer.eval()
     log_likelihood, _ = LIKELIHOODS[likelihood]
     total, labels = 0.0, 0
-    for of_batch in batches.sorted_by_length(items, _EVALUATION_BATCH):
+    for of_batch in batches.sorted_by_size(items, _EVALUATION_BATCH):
         batch = batches.batch(of_batch)
-        log_p = scorer(batch.input_ids, batch.attention_mask, batch.task)
-        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, log_p.shape[1])
+        log_p = scorer(batch.inputs)
+        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers)
         total += float(log_likelihood(log_p, log_channel, batch.prompt).sum())
         labels += len(batch.label)
     scorer.train()
@@ -193,21 +191,20 @@ def mean_log_likelihood(
 
 
 @torch.inference_mode()
-def predict_log_p(scorer: EncoderScorer, annotations: Annotations) -> FloatArray:
+def predict_log_p(scorer: Scorer, annotations: Annotations) -> FloatArray:
     """log p_θ(y | x) of every item by the scorer as it stands, −∞ beyond K_i. (N, Kmax)"""
     scorer.eval()
-    token_ids = scorer.tokenize(annotations.prompts or ())
-    batches = PromptBatches(annotations, token_ids, scorer.pad_token_id, next(scorer.parameters()).device)
+    batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate)
     out = np.full((annotations.n_items, int(annotations.answer_counts.max())), -np.inf)
-    for items in batches.sorted_by_length(np.arange(annotations.n_items), _EVALUATION_BATCH):
+    for items in batches.sorted_by_size(np.arange(annotations.n_items), _EVALUATION_BATCH):
         batch = batches.batch(items)
-        log_p = scorer(batch.input_ids, batch.attention_mask, batch.task)
+        log_p = scorer(batch.inputs)
         out[items, : log_p.shape[1]] = log_p.double().cpu().numpy()
     return out
 
 
 def _evaluate(
-    scorer: EncoderScorer,
+    scorer: Scorer,
     channel: Channel,
     batches: PromptBatches,
     held_out: NDArray[np.int64],

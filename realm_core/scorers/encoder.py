@@ -1,102 +1,111 @@
-"""The encoder family (MiniLM, BERT): p(answer | prompt) from the prompt's embedding and one vector per answer.
+"""The encoder family (MiniLM, BERT): p(answer | prompt) from the embeddings of prompt and answers.
 
-The answer vectors start from the embeddings of the answers' descriptions, so that the untrained scorer already answers
-by the meaning of the words; they are then learned.
+Fixed answers of a task are vectors that start from the embeddings of their descriptions and are then learned; options
+of a prompt are embedded with the encoder that embeds the prompt. Either way the untrained scorer already answers by the
+meaning of the words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
 
 from realm_core.annotations import Task
-from realm_core.batching import by_length, pad
-
-START_SCALE = 20.0  # of the cosine between prompt and answer, as in the pretraining of sentence encoders
-_EMBED_TOKENS = 8192  # tokens (with padding) of one forward pass without gradients
+from realm_core.scorers.inputs import EncodedPrompt, Inputs, pad
+from realm_core.scorers.scorer import Scorer
 
 
-class EncoderScorer(nn.Module):
-    """logits_k = ⟨z(x), A_k⟩ + b_k with z the normalised mean of the last hidden states, over the K_t answers (Eq. 2).
+class EncoderScorer(Scorer):
+    """With z the normalised mean of the last hidden states:
 
-    `answers` holds one (K_t, D) matrix per task and `biases` one (K_t,) vector.
+    answers of a task    logits_k = ⟨z(x), A_k⟩ + b_k, with A (K_t, D) and b (K_t,) in `answers` and `biases`
+    options of a prompt  logits_k = exp(log_scale) · ⟨z(x), z(option_k)⟩
     """
 
     family = "encoder"
+    zero_shot_scales = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)  # of cosines; sentence encoders are pretrained with 20
 
-    def __init__(self, encoder: Any, tokenizer: Any, max_length: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.tokenizer = tokenizer
-        self.max_length = min(max_length, encoder.config.max_position_embeddings)
+    def __init__(self, model: Any, tokenizer: Any, max_length: int) -> None:
+        super().__init__(model, tokenizer, max_length)
+        self.max_length = min(max_length, model.config.max_position_embeddings, tokenizer.model_max_length)
         self.answers = nn.ParameterList()
         self.biases = nn.ParameterList()
 
-    @property
-    def pad_token_id(self) -> int:
-        return int(self.tokenizer.pad_token_id)
-
-    @classmethod
-    def from_pretrained(cls, base: Path | str, max_length: int) -> EncoderScorer:
-        """The scorer of a pretrained encoder (safetensors only, none of its code), without answers yet."""
-        encoder = AutoModel.from_pretrained(base, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-        return cls(encoder, tokenizer, max_length)
-
     def start_answers(self, tasks: Sequence[Task]) -> None:
-        """Let the answer vectors be START_SCALE times the embeddings of the descriptions."""
+        super().start_answers(tasks)
         for task in tasks:
-            embeddings = torch.from_numpy(self.embed(self.tokenize(task.descriptions)))
-            self.answers.append(nn.Parameter(START_SCALE * embeddings))
-            self.biases.append(nn.Parameter(torch.zeros(len(embeddings))))
+            embeddings = self._embed(task.descriptions)
+            self.answers.append(nn.Parameter(embeddings))
+            self.biases.append(nn.Parameter(torch.zeros(len(embeddings), device=self.device)))
 
-    def rescale_answers(self, scale: float) -> None:
-        """Multiply the answer vectors, which sharpens (or flattens) what the scorer says."""
-        with torch.no_grad():
-            for answers in self.answers:
-                answers *= scale
+    @torch.no_grad()
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        """z of a few texts. (n, D)"""
+        if not texts:
+            return torch.zeros((0, self.model.config.hidden_size), device=self.device)
+        was_training = self.training
+        self.eval()
+        input_ids, mask = pad([ids for ids, _, _ in self._cut(texts)], self.pad_token_id)
+        embeddings = self.pooled(input_ids.to(self.device), mask.to(self.device))
+        self.train(was_training)
+        return embeddings
 
-    def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, cut at the end to max_length."""
-        encoded = self.tokenizer(list(prompts), truncation=True, max_length=self.max_length)
-        return [list(ids) for ids in encoded["input_ids"]]
+    @torch.no_grad()
+    def start_at(self, scale: float) -> None:
+        super().start_at(max(scale, self.zero_shot_scales[0]))
+        for answers in self.answers:
+            answers *= scale
 
-    def count_tokens(self, prompt: str) -> int:
-        """Tokens of a prompt before it is cut."""
-        return len(self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+    def answer_parameters(self) -> list[nn.Parameter]:
+        return [self.log_scale, *self.answers, *self.biases]
+
+    def restore_answers(self, tasks: Sequence[Task], tensors: dict[str, Tensor]) -> None:
+        super().restore_answers(tasks, tensors)
+        for task in range(len(tasks)):
+            self.answers.append(nn.Parameter(tensors[f"answers.{task}"]))
+            self.biases.append(nn.Parameter(tensors[f"biases.{task}"]))
+
+    def encode(
+        self, prompts: Sequence[str], tasks: Sequence[int], options: Sequence[tuple[str, ...] | None]
+    ) -> list[EncodedPrompt]:
+        of_options = iter(self._cut([option for own in options if own is not None for option in own]))
+        return [
+            EncodedPrompt(
+                task=task,
+                n_answers=len(self.tasks[task].answers) if own is None else len(own),
+                token_ids=ids,
+                n_tokens=n_tokens,
+                truncated=truncated,
+                option_ids=None if own is None else tuple(next(of_options)[0] for _ in own),
+            )
+            for (ids, n_tokens, truncated), task, own in zip(self._cut(prompts), tasks, options, strict=True)
+        ]
+
+    def _cut(self, texts: Sequence[str]) -> list[tuple[list[int], int, bool]]:
+        """Token ids cut at the end to max_length, how many there were, and whether some are gone."""
+        before, after = self.special_tokens()
+        room = self.max_length - len(before) - len(after)
+        return [
+            ([*before, *ids[:room], *after], len(before) + len(ids) + len(after), len(ids) > room)
+            for ids in self.tokens_of(texts)
+        ]
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """z(x), the normalised mean over a prompt's tokens. (B, S) -> (B, D) fp32."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        """z, the normalised mean over a text's tokens. (B, S) -> (B, D) fp32."""
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         mask = attention_mask.unsqueeze(-1).float()
         return nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, task: int) -> Tensor:
-        """log p_θ(y | x) over the task's answers. (B, S) -> (B, K)."""
-        with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=input_ids.device.type == "cuda"):
-            embedding = self.pooled(input_ids, attention_mask)
-        return self.answer(embedding.float(), task)
-
-    def answer(self, embedding: Tensor, task: int) -> Tensor:
-        """log p(y | z) of embeddings. (B, D) -> (B, K)."""
-        return torch.log_softmax(embedding @ self.answers[task].T + self.biases[task], dim=1)
-
-    @torch.inference_mode()
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """z of many prompts, length-sorted inside, order kept. (N, D)"""
-        was_training = self.training
-        self.eval()
-        out = np.zeros((len(token_ids), self.encoder.config.hidden_size), np.float32)
-        for rows in by_length([0] * len(token_ids), token_ids, _EMBED_TOKENS):
-            input_ids, mask = pad([token_ids[row] for row in rows], self.pad_token_id)
-            device = next(self.parameters()).device
-            out[rows] = self.pooled(input_ids.to(device), mask.to(device)).cpu().numpy()
-        self.train(was_training)
-        return out
+    def embed_and_score(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        embedding = self.pooled(inputs.input_ids, inputs.attention_mask)
+        with torch.autocast(self.device.type, enabled=False):
+            if inputs.option_ids is None or inputs.option_mask is None:
+                return embedding, embedding @ self.answers[inputs.task].T + self.biases[inputs.task]
+        options = self.pooled(inputs.option_ids, inputs.option_mask)
+        row, column = (~inputs.beyond()).nonzero(as_tuple=True)
+        cosines = (embedding[row] * options).sum(1)
+        nothing = torch.zeros_like(inputs.beyond(), dtype=torch.float32)
+        return embedding, nothing.index_put((row, column), self.log_scale.exp() * cosines)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_core.annotations import Task
-from realm_core.batching import PromptBatches, by_length
+from realm_core.annotations import Annotations, Task
+from realm_core.batching import PromptBatches
+from realm_core.scorers.inputs import EncodedPrompt, by_size, collate
 from tests.realm_core.tiny_models import make_crowd
 
 ANNOTATIONS, _ = make_crowd((0.9, 0.5, 0.4), n_items=60)
@@ -23,8 +23,15 @@ TWO_TASKS = replace(
 TOKENS = [[2] * (1 + (7 * item) % 23) for item in range(60)]
 
 
-def batches_of(annotations=TWO_TASKS) -> PromptBatches:  # type: ignore[no-untyped-def]
-    return PromptBatches(annotations, TOKENS, 0, torch.device("cpu"))
+def encoded(task: int, token_ids: list[int], options: tuple[list[int], ...] | None = None) -> EncodedPrompt:
+    return EncodedPrompt(
+        task, 4 if options is None else len(options), token_ids, len(token_ids), truncated=False, option_ids=options
+    )
+
+
+def batches_of(annotations: Annotations = TWO_TASKS) -> PromptBatches:
+    prompts = [encoded(int(task), ids) for task, ids in zip(annotations.item_task, TOKENS, strict=True)]
+    return PromptBatches(annotations, prompts, lambda some: collate(some, 0))
 
 
 @given(batch_size=st.integers(1, 70), seed=st.integers(0, 99))
@@ -55,17 +62,34 @@ def test_a_batch_carries_all_labels_of_its_prompts() -> None:
     assert batch.prompt.tolist() == [0, 0, 1, 1, 1]
     assert batch.annotator.tolist() == annotations.annotator[rows].tolist() == [0, 2, 0, 1, 2]
     assert batch.label.tolist() == annotations.label[rows].tolist()
-    assert batch.input_ids.shape == batch.attention_mask.shape == (2, max(len(TOKENS[1]), len(TOKENS[4])))
-    assert batch.attention_mask.sum(1).tolist() == [len(TOKENS[1]), len(TOKENS[4])]
+    assert batch.inputs.input_ids.shape == batch.inputs.attention_mask.shape == (2, max(len(TOKENS[1]), len(TOKENS[4])))
+    assert batch.inputs.attention_mask.sum(1).tolist() == [len(TOKENS[1]), len(TOKENS[4])]
 
 
 @given(
     rows=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 50)), min_size=1, max_size=40), budget=st.integers(1, 200)
 )
 def test_batches_stay_within_the_token_budget(rows: list[tuple[int, int]], budget: int) -> None:
-    tasks, token_ids = [task for task, _ in rows], [[1] * length for _, length in rows]
-    batches = by_length(tasks, token_ids, budget)
+    prompts = [encoded(task, [1] * length) for task, length in rows]
+    batches = by_size(prompts, budget)
     assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
     for batch in batches:
-        assert len({tasks[row] for row in batch}) == 1
-        assert len(batch) == 1 or len(batch) * max(len(token_ids[row]) for row in batch) <= budget
+        assert len({prompts[row].task for row in batch}) == 1
+        assert len(batch) == 1 or len(batch) * max(prompts[row].size for row in batch) <= budget
+
+
+def test_options_lie_one_after_another_and_beyond_k_is_nothing() -> None:
+    inputs = collate([encoded(0, [5, 6], ([1], [2, 3])), encoded(0, [7], ([4], [5], [6]))], 0)
+    assert inputs.n_answers.tolist() == [2, 3]
+    assert inputs.option_ids is not None
+    assert inputs.option_ids.tolist() == [[1, 0], [2, 3], [4, 0], [5, 0], [6, 0]]
+    assert inputs.beyond().tolist() == [[False, False, True], [False, False, False]]
+
+
+def test_prompts_with_options_and_without_are_never_in_one_batch() -> None:
+    annotations = replace(ANNOTATIONS, options=tuple(("a", "b") if item % 2 else None for item in range(60)))
+    prompts = [encoded(0, ids, ([1], [2]) if item % 2 else None) for item, ids in enumerate(TOKENS)]
+    batches = PromptBatches(annotations, prompts, lambda some: collate(some, 0))
+    for items in batches.sorted_by_size(np.arange(60), 7):
+        assert len({item % 2 for item in items}) == 1
+        assert (batches.batch(items).inputs.option_ids is not None) == items[0] % 2

@@ -13,7 +13,6 @@ from realm_core.aggregation import one_coin
 from realm_core.annotations import Annotations
 from realm_core.cross_fitting import (
     ZeroShot,
-    as_cosines,
     calibrate_zero_shot,
     cross_fit,
     fit_head,
@@ -21,6 +20,8 @@ from realm_core.cross_fitting import (
 )
 from realm_core.splits import fold_of_prompts, split_items
 from tests.realm_core.tiny_models import make_crowd
+
+SCALES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 
 
 def embed(truth: np.ndarray, noise: float, seed: int = 0, k: int = 4) -> np.ndarray:
@@ -88,7 +89,7 @@ def test_where_most_are_worse_than_chance_the_words_tell_the_truth_from_its_mirr
     cosines = np.einsum("nd,kd->nk", embed(truth, 0.9, k=2), np.eye(16)[:2])
     said = np.mean(cosines.argmax(axis=1) == truth)
     assert 0.6 < said < 0.85  # the words are far from sure
-    zero_shot = calibrate_zero_shot(annotations, cosines)
+    zero_shot = calibrate_zero_shot(annotations, cosines, SCALES)
     assert zero_shot.scale > 0
     np.testing.assert_allclose(zero_shot.truth.accuracy.ravel(), [0.9, 0.1, 0.1], atol=0.06)
 
@@ -96,14 +97,18 @@ def test_where_most_are_worse_than_chance_the_words_tell_the_truth_from_its_mirr
 def test_words_that_mean_nothing_are_not_believed() -> None:
     annotations, _ = make_crowd((0.9, 0.8, 0.7), n_items=300)
     cosines = np.random.default_rng(5).uniform(-1, 1, size=(300, 4))
-    assert calibrate_zero_shot(annotations, cosines).scale <= 1
+    assert calibrate_zero_shot(annotations, cosines, SCALES).scale <= 1
 
 
-def test_cosines_of_two_tasks_stand_side_by_side() -> None:
-    embeddings = np.eye(3, dtype=np.float32)
-    answers = [np.eye(3, dtype=np.float32)[:2], np.eye(3, dtype=np.float32)]
-    cosines = as_cosines(embeddings, answers, np.array([0, 1, 0], dtype=np.int32))
-    np.testing.assert_array_equal(cosines, [[1, 0, -np.inf], [0, 1, 0], [0, 0, -np.inf]])
+def test_items_with_options_of_their_own_keep_what_the_words_say() -> None:
+    annotations, truth = make_crowd((0.9, 0.8, 0.7), n_items=200)
+    own = np.arange(200) % 4 == 0
+    annotations = replace(annotations, options=tuple(("w", "x", "y", "z") if one else None for one in own))
+    scores = np.random.default_rng(5).uniform(-1, 1, size=(200, 4))
+    zero_shot = calibrate_zero_shot(annotations, scores, (1.0,))
+    log_p = cross_fit(annotations, embed(truth, 0.2), zero_shot, 5, seed=0)
+    np.testing.assert_array_equal(log_p[own], zero_shot.log_p[own])
+    assert np.mean(log_p[~own].argmax(axis=1) == truth[~own]) > 0.9
 
 
 def test_copies_of_a_prompt_never_straddle_a_split() -> None:

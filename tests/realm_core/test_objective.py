@@ -71,7 +71,7 @@ def test_the_gradient_on_the_logits_is_posterior_minus_model() -> None:
 def test_with_perfect_annotators_the_loss_is_cross_entropy() -> None:
     log_p, _, prompt = example(5, [2, 1], 3)
     labels = torch.tensor([0, 2, 1])
-    log_channel = PerfectChannel().log_likelihood(torch.zeros(3, dtype=torch.long), labels, 0, 3).double()
+    log_channel = PerfectChannel().log_likelihood(labels, labels, 0, torch.tensor([3, 3, 3])).double()
     loss = -marginal_log_likelihood(log_p, log_channel, prompt)
     torch.testing.assert_close(loss, torch.nn.functional.nll_loss(log_p[prompt], labels, reduction="none"))
 

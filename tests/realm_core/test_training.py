@@ -34,7 +34,6 @@ def make_plan(annotations: Annotations, **asked: Any) -> Plan:
 def make_scorer(base: Path, annotations: Annotations) -> EncoderScorer:
     scorer = EncoderScorer.from_pretrained(base, 32)
     scorer.start_answers(annotations.tasks)
-    scorer.rescale_answers(0.05)
     return scorer
 
 
@@ -78,10 +77,10 @@ def gradients(scorer: EncoderScorer) -> dict[str, torch.Tensor]:
 def test_one_forward_pass_per_prompt_gives_the_gradients_of_one_per_label(tiny_bert: Path, likelihood: str) -> None:
     annotations, _ = make_crowd((0.9, 0.6, 0.4), n_items=12)
     scorer, channel = make_scorer(tiny_bert, annotations).train(), make_channel(annotations)
-    batches = PromptBatches(annotations, scorer.tokenize(annotations.prompts), 0, torch.device("cpu"))
+    batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate)
     batch = batches.batch(np.arange(12))
-    log_p = scorer(batch.input_ids, batch.attention_mask, 0)
-    log_channel = channel.log_likelihood(batch.annotator, batch.label, 0, 4)
+    log_p = scorer(batch.inputs)
+    log_channel = channel.log_likelihood(batch.annotator, batch.label, 0, batch.n_answers)
     if likelihood == "marginal":
         loss = -torch.logsumexp(log_p[batch.prompt] + log_channel, 1).sum()
     else:
@@ -91,7 +90,8 @@ def test_one_forward_pass_per_prompt_gives_the_gradients_of_one_per_label(tiny_b
 
     scorer.zero_grad()
     repeated = batch.prompt
-    log_p = scorer(batch.input_ids[repeated], batch.attention_mask[repeated], 0)  # one row per label
+    items = batch.prompt.tolist()
+    log_p = scorer(scorer.collate([scorer.encode_items(annotations)[item] for item in items]))  # one row per label
     if likelihood == "marginal":
         loss = -torch.logsumexp(log_p + log_channel.detach(), 1).sum()
     else:  # the mean of equal rows is the row
@@ -113,7 +113,7 @@ def test_micro_batches_make_the_step_of_one_batch(tiny_bert: Path) -> None:
             make_channel(annotations, 0.5, "scalar"),
         )
         plan = make_plan(annotations, likelihood="marginal", channel="scalar", expertise_update="gradient")
-        batches = PromptBatches(annotations, scorer.tokenize(annotations.prompts), 0, torch.device("cpu"))
+        batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate)
         optimizer = make_optimizer(scorer, channel, plan)
         loss = train_step(
             scorer, channel, optimizer, [batches.batch(part) for part in np.split(np.arange(16), cuts)], plan
@@ -130,8 +130,8 @@ def test_weight_decay_touches_the_encoder_s_matrices_and_never_the_expertise(tin
     optimizer = make_optimizer(scorer, channel, plan)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     assert id(channel.logit) not in decayed
-    assert not decayed & {id(p) for p in (*scorer.answers, *scorer.biases)}
-    assert decayed == {id(p) for p in scorer.encoder.parameters() if p.ndim > 1}
+    assert not decayed & {id(p) for p in scorer.answer_parameters()}
+    assert decayed == {id(p) for p in scorer.model.parameters() if p.ndim > 1}
     before = channel.logit.detach().clone()
     for p in [*scorer.parameters(), channel.logit]:
         p.grad = torch.zeros_like(p)
