@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.reports.schemas import Vote
 
@@ -55,6 +56,11 @@ def vote_counts(votes: Sequence[Vote]) -> list[tuple[str, int]]:
     return Counter(vote.label for vote in votes).most_common()
 
 
+def with_code(text: str) -> Markup:
+    """A description whose `code` stands between backticks."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped)
+
+
 FILTERS = {
     "percent": percent,
     "percent_range": percent_range,
@@ -63,4 +69,5 @@ FILTERS = {
     "moment": moment,
     "duration": duration,
     "vote_counts": vote_counts,
+    "with_code": with_code,
 }

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.database import annotation_queries
+from app.database.partition_queries import psycopg_connection
 from app.database.tables import ALL_TASKS, Dataset, Job
 from realm_core.annotations import FloatArray, IntArray
 from realm_core.reliability import AnnotatorRow, Estimate, ItemRows, Report
@@ -44,8 +45,7 @@ def write_report(session: Session, job_key: int, report: Report, annotator_ids: 
     `annotator_ids` (R,) are the keys of the annotators, by their number in the report. The overview also keeps the
     tasks' names and answers, so that the report can still be read when its dataset has been deleted.
     """
-    connection = session.connection().connection.driver_connection
-    assert isinstance(connection, psycopg.Connection)
+    connection = psycopg_connection(session)
     _copy_annotators(connection, job_key, report.annotators, annotator_ids)
     _copy_items(connection, job_key, report.items)
     # The job's row comes last: it is locked from here to the commit, and its heartbeats and a cancel need it.

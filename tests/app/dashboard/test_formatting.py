@@ -35,3 +35,7 @@ def test_duration(seconds: float | None, text: str) -> None:
 def test_a_moment_is_a_time_element() -> None:
     assert formatting.moment(0) == '<time datetime="1970-01-01T00:00:00+00:00">1970-01-01 00:00 UTC</time>'
     assert formatting.moment(None) == "–"
+
+
+def test_code_in_descriptions_and_nothing_else_becomes_html() -> None:
+    assert formatting.with_code("`a<b` & <i>") == "<code>a&lt;b</code> &amp; &lt;i&gt;"
