@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -35,7 +37,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     messages = training_messages(60, 1)
     crowd = annotate(messages, 1)
     rows = [
-        {"prompt": messages.prompts[item], "annotator": f"ann {who}", "label": list(LABELS)[label]}
+        {"prompt": messages.prompts[item], "annotator": f"annotator {who}", "label": list(LABELS)[label]}
         for item, who, label in zip(crowd.item, crowd.annotator, crowd.label, strict=True)
     ]
     path = tmp_path_factory.mktemp("openai") / "labels.jsonl"
@@ -74,11 +76,13 @@ def supervised(client: OpenAI, file: FileObject) -> FineTuningJob:
 
 
 @pytest.fixture(scope="module")
-def realm(client: OpenAI, file: FileObject) -> FineTuningJob:
-    """Our own method, which the client cannot know."""
+def realm(client: OpenAI, file: FileObject, supervised: FineTuningJob) -> FineTuningJob:
+    """Our own method, which the client cannot know, from the model of the first job on."""
+    assert supervised.fine_tuned_model is not None
     method = {"type": "realm", "realm": {"hyperparameters": FEW_STEPS}}
     body = {"method": method}
-    return finished(client, client.fine_tuning.jobs.create(model="minilm", training_file=file.id, extra_body=body))
+    job = client.fine_tuning.jobs.create(model=supervised.fine_tuned_model, training_file=file.id, extra_body=body)
+    return finished(client, job)
 
 
 def test_files(client: OpenAI, file: FileObject, labels: Path) -> None:
@@ -104,9 +108,22 @@ def test_a_supervised_job(client: OpenAI, supervised: FineTuningJob, file: FileO
     assert supervised.fine_tuned_model.startswith("ft:minilm:default:openai:")
 
 
-def test_a_job_by_our_method(client: OpenAI, realm: FineTuningJob) -> None:
+def test_a_job_by_our_method_continues_from_a_model(
+    client: OpenAI, realm: FineTuningJob, supervised: FineTuningJob
+) -> None:
     assert realm.status == "succeeded", realm.error
+    assert realm.model == supervised.fine_tuned_model
+    assert realm.fine_tuned_model is not None
+    assert client.models.retrieve(realm.fine_tuned_model).to_dict()["base"] == "minilm"
     assert client.fine_tuning.jobs.retrieve(realm.id).fine_tuned_model == realm.fine_tuned_model is not None
+
+
+def test_a_model_has_no_names_of_people_in_it(service: WholeService, realm: FineTuningJob) -> None:
+    """So that erasing a name from the database erases it everywhere."""
+    headers = {"Authorization": f"Bearer {service.api_key}"}
+    folder = httpx.get(f"{service.base_url}/v1/models/{realm.fine_tuned_model}/content", headers=headers).content
+    assert b"ann_" in folder
+    assert re.search(rb"annotator \d", folder) is None
 
 
 def test_jobs_are_listed_over_pages_and_by_metadata(
