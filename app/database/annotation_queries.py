@@ -140,16 +140,45 @@ def load_item_shapes(session: Session, dataset_key: int, version: int) -> ItemSh
     return ItemShapes(rows[:, 0], rows[:, 1] == 1)
 
 
+_LIVE = "a.added_in <= :version AND (a.superseded_in IS NULL OR a.superseded_in > :version)"
+# Of two versions, the labels that are in the newer alone, and those that are in the older alone.
+_ADDED = "a.added_in > :older AND a.added_in <= :newer AND (a.superseded_in IS NULL OR a.superseded_in > :newer)"
+_SUPERSEDED = "a.added_in <= :older AND a.superseded_in > :older AND a.superseded_in <= :newer"
+
+
 def stream_rows(session: Session, dataset_key: int, version: int) -> Iterator[Sequence[Row[Any]]]:
     """The live labels of a version with all that is known of them, by item and annotator, some thousands at a time."""
+    return _stream(session, dataset_key, _LIVE, {"version": version})
+
+
+def stream_added(session: Session, dataset_key: int, older: int, newer: int) -> Iterator[Sequence[Row[Any]]]:
+    """The labels of a version that an older one does not have."""
+    return _stream(session, dataset_key, _ADDED, {"older": older, "newer": newer})
+
+
+def stream_superseded(session: Session, dataset_key: int, older: int, newer: int) -> Iterator[Sequence[Row[Any]]]:
+    """The labels of a version that a newer one has no longer."""
+    return _stream(session, dataset_key, _SUPERSEDED, {"older": older, "newer": newer})
+
+
+def count_changes(session: Session, dataset_key: int, older: int, newer: int) -> tuple[int, int]:
+    """How many labels were added and superseded between two versions."""
+    query = (
+        f"SELECT count(*) FILTER (WHERE {_ADDED}), count(*) FILTER (WHERE {_SUPERSEDED}) "
+        f"FROM annotations_{int(dataset_key)} AS a WHERE a.added_in > :older OR a.superseded_in > :older"
+    )
+    added, superseded = session.execute(text(query), {"older": older, "newer": newer}).one()
+    return int(added), int(superseded)
+
+
+def _stream(session: Session, dataset_key: int, which: str, values: dict[str, int]) -> Iterator[Sequence[Row[Any]]]:
     query = text(
         "SELECT i.item_id, i.prompt, i.task, i.options, n.name AS annotator, a.label, i.gold, a.created_at, "
         f"a.duration_ms, a.cost FROM annotations_{int(dataset_key)} AS a "
         f"JOIN items_{int(dataset_key)} AS i USING (item) JOIN annotators AS n ON n.id = a.annotator "
-        "WHERE a.added_in <= :version AND (a.superseded_in IS NULL OR a.superseded_in > :version) "
-        "ORDER BY a.item, a.annotator"
+        f"WHERE {which} ORDER BY a.item, a.annotator"
     ).columns(options=Item.options.type)
-    result = session.execute(query, {"version": version}, execution_options={"yield_per": _ROWS_STREAMED})
+    result = session.execute(query, values, execution_options={"yield_per": _ROWS_STREAMED})
     return iter(result.partitions())
 
 

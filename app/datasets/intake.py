@@ -10,6 +10,7 @@ from app.database import annotation_queries, dataset_queries, partition_queries
 from app.database.base import new_id
 from app.database.tables import Dataset, DatasetVersion
 from app.datasets.statistics import CrowdLabels, statistics_of
+from realm_core.formats.answers import KnownTask
 from realm_core.formats.columns import ColumnPlan
 from realm_core.formats.faults import Faults
 from realm_core.formats.reader import AnnotationFile, AnnotationReader
@@ -45,19 +46,21 @@ def store_dataset(
 
 def _add_tasks(session: Session, dataset: Dataset, table: AnnotationTable) -> None:
     for number, task in enumerate(table.tasks):
-        answers = [
-            {"name": answer, "description": description, "added_in": FIRST_VERSION}
-            for answer, description in task.answers.items()
-        ]
-        dataset_queries.add_task(
-            session,
-            dataset_key=dataset.key,
-            task=number,
-            name=task.name,
-            answers=answers,
-            declared=task.declared,
-            added_in=FIRST_VERSION,
-        )
+        add_task(session, dataset, number, task, FIRST_VERSION)
+
+
+def add_task(session: Session, dataset: Dataset, number: int, task: KnownTask, version: int) -> None:
+    """A task that a version brings, with its answers."""
+    answers = [{"name": name, "description": what, "added_in": version} for name, what in task.answers.items()]
+    dataset_queries.add_task(
+        session,
+        dataset_key=dataset.key,
+        task=number,
+        name=task.name,
+        answers=answers,
+        declared=task.declared,
+        added_in=version,
+    )
 
 
 def _add_version(session: Session, dataset: Dataset, table: AnnotationTable, plan: ColumnPlan) -> DatasetVersion:
@@ -80,7 +83,7 @@ def _add_version(session: Session, dataset: Dataset, table: AnnotationTable, pla
         n_labels=table.counts.labels,
         n_items=table.counts.items,
         n_annotators=table.counts.annotators,
-        counts=table.counts.as_dict(),
+        counts=table.counts.as_dict() | {"added": table.counts.labels, "superseded": 0},
         warnings=[*statistics["warnings"], *unused_columns(plan)],
         statistics=statistics,
     )

@@ -13,9 +13,11 @@ from pydantic import BaseModel
 from app.access.authentication import PrincipalDep
 from app.access.changes import ChangeRoute
 from app.database.tables import Dataset
-from app.datasets import export, service
+from app.datasets import changes, export, service
 from app.datasets.receiving import FORM, MEDIA_TYPES, Receiver
 from app.datasets.schemas import (
+    AppendParameters,
+    AppendQuery,
     DatasetObject,
     DeletionQuery,
     ExportQuery,
@@ -23,6 +25,7 @@ from app.datasets.schemas import (
     UploadedDataset,
     UploadParameters,
     UploadQuery,
+    VersionDiff,
     VersionNumber,
     VersionObject,
     VersionQuery,
@@ -32,6 +35,7 @@ from app.dependencies import PageDep, PageOf, SessionDep
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=ChangeRoute)
 
 _UPLOADS = Receiver(UploadQuery, UploadParameters)
+_APPENDS = Receiver(AppendQuery, AppendParameters)
 
 
 def request_body(
@@ -107,6 +111,30 @@ def get_statistics(
 ) -> StatisticsObject:
     """What the labels look like before anything is learned from them, and what cannot be learned."""
     return service.statistics(session, dataset, service.get_version(session, dataset, query.version))
+
+
+@router.get(
+    "/{dataset_id}/versions/{older}/diff/{newer}",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {"schema": VersionDiff.model_json_schema()}}}},
+)
+def compare_versions(session: SessionDep, dataset: DatasetDep, older: VersionNumber, newer: VersionNumber) -> Response:
+    """What changed from one version to a later one: how much, then every label that came or went."""
+    first, second = (service.get_version(session, dataset, number) for number in (older, newer))
+    return changes.diff_download(session, dataset, first, second)
+
+
+@router.post("/{dataset_id}/annotations", status_code=201, openapi_extra=request_body(AppendParameters, AppendQuery))
+async def append_annotations(
+    request: Request, session: SessionDep, dataset: DatasetDep, query: Annotated[AppendQuery, Query()]
+) -> UploadedDataset:
+    """Append rows: the next version. The ones before it stay as they are.
+
+    A label that says something else than the same annotator's earlier one on the item takes its place; one that says
+    the same is left out. A known item keeps its text and its gold label. Tasks whose labels were declared take no
+    others.
+    """
+    return await _APPENDS.receive(request, query, service.limits(), partial(service.append_rows, session, dataset))
 
 
 @router.get(

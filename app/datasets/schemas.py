@@ -78,7 +78,9 @@ class DeletionQuery(BaseModel):
 class RowCounts(BaseModel):
     """What became of the rows of an upload, and what the version holds in all."""
 
-    rows: int = Field(description="labels + identical_repeats + conflicting_repeats + ignored + rejected")
+    rows: int = Field(description="added + identical_repeats + conflicting_repeats + ignored + rejected")
+    added: int = Field(description="Labels that the upload brought.")
+    superseded: int = Field(description="Labels of the version before that some of those took the place of.")
     labels: int
     items: int
     annotators: int
@@ -142,6 +144,31 @@ class VersionObject(BaseModel):
     sha256: str
     counts: RowCounts
     warnings: list[DataWarning]
+
+
+class ChangeCounts(BaseModel):
+    items: int = Field(description="Items that came.")
+    added: int = Field(description="Labels that came.")
+    superseded: int = Field(description="Labels that went, because their annotator said something else later.")
+
+
+class ChangedLabel(BaseModel):
+    change: Literal["added", "superseded"]
+    item_id: str | None
+    prompt: str | None
+    task: str
+    annotator: str
+    label: str
+
+
+class VersionDiff(BaseModel):
+    """What changed between two versions of a dataset."""
+
+    object: Literal["dataset.diff"] = "dataset.diff"
+    older: str
+    newer: str
+    counts: ChangeCounts
+    data: list[ChangedLabel]
 
 
 class Spread(BaseModel):

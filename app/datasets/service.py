@@ -6,17 +6,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.artifacts import get_artifacts
-from app.database import annotation_queries, dataset_queries
+from app.database import dataset_queries
 from app.database.tables import Dataset, DatasetVersion
-from app.datasets import intake
+from app.datasets import append, intake
 from app.datasets.receiving import Upload
-from app.datasets.schemas import DatasetObject, StatisticsObject, UploadedDataset, UploadParameters, VersionObject, unix
-from app.datasets.statistics import CrowdLabels, statistics_of
+from app.datasets.schemas import (
+    AppendParameters,
+    DatasetObject,
+    StatisticsObject,
+    UploadedDataset,
+    UploadParameters,
+    VersionObject,
+    unix,
+)
+from app.datasets.statistics import statistics_of
+from app.datasets.version_labels import crowd_labels
 from app.dependencies import Page, PageOf
 from app.errors import Conflict, ErrorItem, NotFound, PayloadTooLarge, Unprocessable
 from app.settings import get_settings
@@ -68,6 +76,28 @@ def store_upload(
         )
         file = upload.open(options, faults)
         return intake.store_dataset(session, project_id, given.name or UNTITLED, file, options, faults)
+
+
+def append_rows(session: Session, dataset: Dataset, upload: Upload[AppendParameters]) -> UploadedDataset:
+    """The next version of a dataset, with the rows of an upload. Raises Conflict, Unprocessable, PayloadTooLarge."""
+    given = upload.parameters
+    faults = Faults(given.on_error)
+    with _busy_as_conflict(), bad_data_as_error():
+        dataset_queries.lock_for_append(session, dataset)
+        options = ReadingOptions(given.mapping, given.ignore_labels, DeclaredAnswers(), given.on_error, limits())
+        parent = get_version(session, dataset, None)
+        version = append.append_rows(session, dataset, parent, upload.open(options, faults), options, faults)
+    return UploadedDataset(
+        **_dataset_fields(session, dataset, version), errors=[vars(fault) for fault in faults.listed]
+    )
+
+
+@contextmanager
+def _busy_as_conflict() -> Iterator[None]:
+    try:
+        yield
+    except dataset_queries.DatasetBusy:
+        raise Conflict("The dataset is being read or changed just now; try again.", code="dataset_busy") from None
 
 
 def _dataset_fields(session: Session, dataset: Dataset, version: DatasetVersion) -> dict[str, Any]:
@@ -150,39 +180,19 @@ def statistics(session: Session, dataset: Dataset, version: DatasetVersion) -> S
     """What the labels of a version look like; counted when it is first asked for, if not when it was made."""
     found = version.statistics
     if found is None:
-        found = statistics_of(_crowd_labels(session, dataset, version))
+        found = statistics_of(crowd_labels(session, dataset, version.number))
         dataset_queries.keep_statistics(session, version, found)
     return StatisticsObject(dataset=dataset.id, version=version.number, **found)
 
 
-def _crowd_labels(session: Session, dataset: Dataset, version: DatasetVersion) -> CrowdLabels:
-    items = annotation_queries.load_item_shapes(session, dataset.key, version.number)
-    labels = annotation_queries.load_labels(session, dataset.key, version.number)
-    ids, annotator = np.unique(labels.annotator, return_inverse=True)
-    names = annotation_queries.annotator_names(session, ids.tolist())
-    return CrowdLabels(
-        tasks=[
-            (task.name, task.answers) for task in annotation_queries.load_tasks(session, dataset.key, version.number)
-        ],
-        annotators=[names[id_] for id_ in ids.tolist()],
-        item_task=items.task,
-        item_has_options=items.has_options,
-        item=labels.item,
-        annotator=annotator,
-        label=labels.label,
-    )
-
-
 def delete_dataset(session: Session, dataset: Dataset, *, cascade: bool) -> None:
     """Remove a dataset; with `cascade` its finished jobs too, with their reports and models. Raises Conflict."""
-    try:
+    with _busy_as_conflict():
         dataset_queries.lock_for_deletion(session, dataset)
         if dataset_queries.has_unfinished_jobs(session, dataset):
             raise Conflict("A job on this dataset is not finished; cancel it or wait.", code="dataset_in_use")
         artifacts = dataset_queries.delete_jobs(session, dataset) if cascade else []
         dataset_queries.delete_dataset(session, dataset)
-    except dataset_queries.DatasetBusy:
-        raise Conflict("The dataset is being read or changed just now; try again.", code="dataset_busy") from None
     event.listen(session, "after_commit", lambda _: _delete_artifacts(artifacts), once=True)
 
 

@@ -125,6 +125,10 @@ class ItemBook:
     def has_options(self) -> NDArray[np.bool_]:
         return self._has_options.values
 
+    @property
+    def first_rows(self) -> NDArray[np.uint32]:
+        return self._first_row.values
+
     def keys(self) -> HashArray:
         return np.concatenate(self._keys) if self._keys else as_keys([])
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from realm_core.annotations import UNKNOWN, IntArray
 from realm_core.formats.answers import AnswerBook, KnownTask
@@ -107,6 +108,11 @@ class AnnotationReader:
             detail = f"There are more than {self._options.limits.max_annotators:,} annotators: is it the right column?"
             raise TooLarge("too_many_annotators", detail)
         return np.array(numbers, np.int32)
+
+    @property
+    def first_rows(self) -> NDArray[np.uint32]:
+        """The row in which each item was first seen. (N,)"""
+        return self._items.first_rows
 
     def finish(self) -> AnnotationTable:
         """What was read, once the blocks are through; of repeated (item, annotator) the last row. Raises BadData."""

@@ -1,0 +1,72 @@
+"""Rows appended to a dataset: staged beside its tables, compared with what is there, and then moved in.
+
+An append touches the rows that it brings and those that they supersede, whatever the size of the dataset.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import CursorResult, Row, text
+from sqlalchemy.orm import Session
+
+from app.database.partition_queries import ITEM_COLUMNS
+
+NEW_ITEMS, NEW_LABELS = "appended_items", "appended_annotations"
+_SAME_ITEM = "t.dataset_key = a.dataset_key AND t.key = a.key"
+_SAME_LABEL = "t.dataset_key = a.dataset_key AND t.item = a.item AND t.annotator = a.annotator"
+
+
+class AppendedRows(NamedTuple):
+    """How many items and labels an append added, and how many labels it took the place of, or found there already."""
+
+    items: int
+    labels: int
+    superseded: int
+    identical: int
+
+
+def create_staging(session: Session, dataset_key: int) -> None:
+    """Tables for what arrives, which are gone when the transaction ends."""
+    for name, own in ((NEW_ITEMS, f"items_{dataset_key}"), (NEW_LABELS, f"annotations_{dataset_key}")):
+        session.execute(text(f"CREATE TEMPORARY TABLE {name} (LIKE {own}) ON COMMIT DROP"))
+
+
+def find_items(session: Session, dataset_key: int) -> list[Row[Any]]:
+    """(item, known, differs, gold) of each staged item: its number in the dataset and whether it is another there."""
+    differs = "t.prompt IS DISTINCT FROM a.prompt OR t.options IS DISTINCT FROM a.options"
+    query = (
+        f"SELECT a.item, t.item AS known, t.item IS NOT NULL AND ({differs}) AS differs, t.gold AS gold "
+        f"FROM {NEW_ITEMS} AS a LEFT JOIN items_{dataset_key} AS t ON {_SAME_ITEM} ORDER BY a.item"
+    )
+    session.execute(text(f"ANALYZE {NEW_ITEMS}"))
+    return list(session.execute(text(query)).all())
+
+
+def move_items(session: Session, dataset_key: int, first_number: int) -> int:
+    """Add the staged items that the dataset does not have, numbered from `first_number` on; returns how many."""
+    columns = (*ITEM_COLUMNS, "gold")
+    number = f"{int(first_number)} + row_number() OVER (ORDER BY a.item) - 1"
+    values = ", ".join(number if name == "item" else f"a.{name}" for name in columns)
+    return _count(
+        session,
+        f"INSERT INTO items_{dataset_key} ({', '.join(columns)}) SELECT {values} FROM {NEW_ITEMS} AS a "
+        f"WHERE NOT EXISTS (SELECT FROM items_{dataset_key} AS t WHERE {_SAME_ITEM})",
+    )
+
+
+def move_labels(session: Session, dataset_key: int, version: int, n_items: int) -> AppendedRows:
+    """Add the staged labels to the dataset; those that contradict an earlier one take its place from `version` on."""
+    own = f"annotations_{dataset_key}"
+    session.execute(text(f"ANALYZE {NEW_LABELS}"))
+    live = f"{_SAME_LABEL} AND t.superseded_in IS NULL"
+    identical = _count(session, f"DELETE FROM {NEW_LABELS} AS a USING {own} AS t WHERE {live} AND t.label = a.label")
+    superseded = _count(session, f"UPDATE {own} AS t SET superseded_in = {version} FROM {NEW_LABELS} AS a WHERE {live}")
+    added = _count(session, f"INSERT INTO {own} SELECT * FROM {NEW_LABELS}")
+    return AppendedRows(n_items, added, superseded, identical)
+
+
+def _count(session: Session, statement: str) -> int:
+    result = session.execute(text(statement))
+    assert isinstance(result, CursorResult)
+    return result.rowcount
