@@ -207,7 +207,8 @@ class _Layout:
 
 def _outside_quotes(positions: NDArray[np.int64], quotes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which positions have an even number of quotes before them: those are not inside a cell."""
-    return (np.searchsorted(quotes, positions) & 1).astype(np.bool_) ^ True
+    outside: NDArray[np.bool_] = np.searchsorted(quotes, positions) % 2 == 0
+    return outside
 
 
 _BYTES = np.arange(256)
