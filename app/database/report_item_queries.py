@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, Select, and_, cast, literal, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.database.tables import ALL_TASKS, Annotation, Annotator, AnnotatorReport, Item, ItemReport
 
@@ -55,7 +55,7 @@ def list_items(
     """A page of items, one more than `limit` when there are more; None when `after` is not an item of the report."""
     column = {"-relabel_gain": ItemReport.relabel_gain, "probability": ItemReport.probability, "item": ItemReport.item}
     key, descending = column[sort], sort.startswith("-")
-    query = _select_items(source)
+    query = _select_items(source).options(defer(ItemReport.posterior), defer(ItemReport.model_posterior))
     if task is not None:
         query = query.where(Item.task == task)
     if item_id is not None:

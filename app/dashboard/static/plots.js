@@ -63,7 +63,7 @@
     const share = { ...SHARE_AXIS, title: { text: narrow ? "Accuracy" : "Accuracy, with 95 % interval" } };
     const order = named
       ? { tickvals: ranks, ticktext: rows.map((row) => plain(row.name, narrow ? 14 : 24)), range: [rows.length - 0.5, -0.5], showgrid: false, tickfont: { color: color("--ink") } }
-      : { range: [rows.length, -1], showticklabels: false, showgrid: false, title: { text: "Annotators, the most accurate on the right" } };
+      : { range: [-1, rows.length], showticklabels: false, showgrid: false, title: { text: "Annotators, the most accurate on the right" } };
     Plotly.react(place, traces, layout({
       [`${along}axis`]: share,
       [`${across}axis`]: order,
