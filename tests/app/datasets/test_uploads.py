@@ -6,25 +6,26 @@ import asyncio
 import gzip
 import io
 import json
-import re
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import polars as pl
 import psutil
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from app.database.annotation_queries import load_annotations
 from app.database.dataset_queries import find_dataset
 from app.database.session import transaction
+from app.datasets import receiving
 from app.main import create_app
+from app.settings import get_settings
 from realm_core.annotations import Annotations
 from realm_core.formats import read_annotations
 from tests.conftest import ProjectKeys
@@ -53,11 +54,11 @@ def body(kind: str) -> bytes:
     ).encode()
 
 
-def upload(client: TestClient, content: Any, media_type: str = "text/csv", **query: Any) -> httpx.Response:
+def upload(client: TestClient, content: Any, media_type: str = "text/csv", **query: Any) -> Any:
     return client.post("/v1/datasets", content=content, headers={"Content-Type": media_type}, params=query)
 
 
-def created(answer: httpx.Response) -> dict[str, Any]:
+def created(answer: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     return made
@@ -189,7 +190,7 @@ def test_data_without_text_keeps_its_ids(client: TestClient, project: ProjectKey
 
 
 def test_hostile_text_is_only_text(client: TestClient, project: ProjectKeys) -> None:
-    prompts = ["\\N", "\\.", "a\n\\.\nb", "'; DROP TABLE items; --", "<script>", "\\t\\", "\u2028", "a\rb\r", '"\\"']
+    prompts = ["\\N", "\\.", "a\n\\.\nb", "'; DROP TABLE items; --", "<script>", "\\t\\", "\u2028x", "a\rb\r", '"\\"']
     rows = [{"prompt": prompt, "annotator": prompt, "label": prompt} for prompt in prompts]
     made = created(client.post("/v1/datasets", json={"annotations": rows}))
     annotations = loaded(project, made["id"])
@@ -267,27 +268,6 @@ def test_rows_that_were_stored_already_go_too(client: TestClient) -> None:
     assert everything_kept() == before
 
 
-def test_a_line_without_end_is_refused_with_flat_memory(client: TestClient) -> None:
-    sent = 0
-
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        yield b"prompt,annotator,label\n"
-        for _ in range(1024):
-            sent += 1
-            yield b"x" * 1024**2
-
-    process = psutil.Process()
-    before = process.memory_info().rss
-    answer = client.post("/v1/datasets", content=_only_what_is_read(endless()), headers={"Content-Type": "text/csv"})
-    assert (answer.status_code, answer.json()["code"]) == (413, "record_too_long")
-    assert process.memory_info().rss - before < 200 * 1024**2
-
-
-def _only_what_is_read(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    return pieces
-
-
 @pytest.mark.parametrize("media_type", ["text/html", "application/octet-stream", ""])
 def test_other_media_types_are_refused(client: TestClient, media_type: str) -> None:
     answer = upload(client, CSV, media_type)
@@ -312,59 +292,116 @@ def test_a_viewer_uploads_nothing(client: TestClient, project: ProjectKeys) -> N
 
 # While it arrives
 
-
-def test_rows_are_stored_while_they_arrive_and_the_loop_stays_free(client: TestClient, project: ProjectKeys) -> None:
-    """A slow client holds neither the event loop nor what others do: a request is answered in mid-upload."""
-    answers = asyncio.run(_upload_slowly(project, then="finish"))
-    assert answers == [200, 201]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def test_a_client_that_goes_away_leaves_nothing(client: TestClient, project: ProjectKeys) -> None:
-    before = everything_kept()
-    asyncio.run(_upload_slowly(project, then="leave"))
-    assert everything_kept() == before
-
-
-async def _upload_slowly(project: ProjectKeys, *, then: str) -> list[int]:
-    """Send half of a file, ask something else, and send the rest or go away. The statuses of both answers."""
-    app, statuses, asked = create_app(), [], asyncio.Event()
-    headers = [(b"authorization", f"Bearer {project.admin_key}".encode()), (b"host", b"localhost")]
-    scope: dict[str, Any] = {
+async def call(app: FastAPI, project: ProjectKeys, method: str, receive: Receive) -> tuple[int, Any]:
+    """The status and the JSON of an answer to a request whose body is asked for piece by piece."""
+    headers = {"authorization": f"Bearer {project.admin_key}", "host": "localhost", "content-type": "text/csv"}
+    scope = {
         "type": "http",
         "http_version": "1.1",
+        "method": method,
         "scheme": "http",
         "path": "/v1/datasets",
         "raw_path": b"/v1/datasets",
         "root_path": "",
         "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("localhost", 80),
     }
-    rows = [f"{number} {'x' * 200},ann,yes\n".encode() for number in range(60_000)]
-    halves = [b"prompt,annotator,label\n" + b"".join(rows[:50_000]), b"".join(rows[50_000:])]
-
-    async def slowly() -> dict[str, Any]:
-        if len(halves) == 1:
-            await asyncio.wait_for(asked.wait(), 30)
-            if then == "leave":
-                return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": halves.pop(0), "more_body": bool(halves)}
-
-    async def nothing() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+    status, content = 0, b""
 
     async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            statuses.append(message["status"])
+        nonlocal status, content
+        status = message.get("status", status)
+        content += message.get("body", b"")
 
-    csv = [*headers, (b"content-type", b"text/csv")]
-    sending = asyncio.create_task(app({**scope, "method": "POST", "headers": csv}, slowly, send))
-    while len(halves) == 2:
+    await app(scope, receive, send)
+    return status, json.loads(content)
+
+
+async def nothing() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def piece(body: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_line_without_end_is_refused_early_with_flat_memory(client: TestClient, project: ProjectKeys) -> None:
+    """Of a line of a gigabyte no more is read than a block, and what was on its way."""
+    sent = 0
+
+    async def endless() -> dict[str, Any]:
+        nonlocal sent
+        sent += 1
+        return piece(b"prompt,annotator,label\n" if sent == 1 else b"x" * 64 * 1024, more=sent < 16 * 1024)
+
+    before = psutil.Process().memory_info().rss
+    status, problem = asyncio.run(call(create_app(), project, "POST", endless))
+    assert (status, problem["code"], problem["errors"][0]["row"]) == (413, "record_too_long", 2)
+    assert sent * 64 * 1024 < 20 * 1024**2
+    assert psutil.Process().memory_info().rss - before < 100 * 1024**2
+
+
+def test_a_body_beyond_the_limit_is_refused_while_it_arrives(
+    client: TestClient, project: ProjectKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything_kept()
+    monkeypatch.setattr(get_settings(), "max_upload_bytes", 10 * 1024**2)
+
+    async def much() -> dict[str, Any]:
+        return piece(b"prompt,annotator,label\n" + b"p,ann,yes\n" * 100_000)
+
+    status, problem = asyncio.run(call(create_app(), project, "POST", much))
+    assert (status, problem["code"]) == (413, "payload_too_large")
+    assert everything_kept() == before
+
+
+def test_an_upload_leaves_the_loop_free_for_others(client: TestClient, project: ProjectKeys) -> None:
+    answers = asyncio.run(upload_slowly(project, last=piece(b"z,ann,yes\n", more=False)))
+    assert answers == [200, 201]
+
+
+def test_a_client_that_goes_away_leaves_nothing(client: TestClient, project: ProjectKeys) -> None:
+    before = everything_kept()
+    assert asyncio.run(upload_slowly(project, last={"type": "http.disconnect"})) == [200, 400]
+    assert everything_kept() == before
+
+
+def test_a_client_that_falls_silent_is_let_go(
+    client: TestClient, project: ProjectKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_SECONDS_OF_SILENCE", 0.2)
+
+    async def silent() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    status, problem = asyncio.run(call(create_app(), project, "POST", silent))
+    assert (status, problem["code"]) == (400, "upload_stalled")
+
+
+async def upload_slowly(project: ProjectKeys, *, last: dict[str, Any]) -> list[int]:
+    """Send most of a file, ask for something else meanwhile, and then send the `last` message. Both statuses."""
+    app, asked = create_app(), asyncio.Event()
+    rows = b"".join(f"{number} {'x' * 200},ann,yes\n".encode() for number in range(60_000))
+    messages = [last, piece(b"prompt,annotator,label\n" + rows)]
+
+    async def slowly() -> dict[str, Any]:
+        if len(messages) == 1:
+            await asyncio.wait_for(asked.wait(), 30)
+        return messages.pop()
+
+    sending = asyncio.create_task(call(app, project, "POST", slowly))
+    while len(messages) == 2:
         await asyncio.sleep(0.01)
-    await app({**scope, "method": "GET", "headers": headers}, nothing, send)
+    between, _ = await call(app, project, "GET", nothing)
     asked.set()
-    await sending
-    return statuses
+    status, _ = await sending
+    return [between, status]
 
 
 def test_two_uploads_of_the_same_annotators_at_once(client: TestClient, project: ProjectKeys) -> None:
