@@ -1,0 +1,118 @@
+"""Statistics and warnings against counting by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.datasets import statistics
+from app.datasets.statistics import CrowdLabels, statistics_of
+
+ANSWERS = ("a", "b", "c")
+Label = tuple[int, int, int]  # item, annotator, label
+
+
+def crowd(labels: list[Label], tasks: tuple[int, ...] | None = None, **changes: Any) -> CrowdLabels:
+    item, annotator, label = np.array(sorted(labels)).T
+    n_items = int(item.max()) + 1
+    values: dict[str, Any] = {
+        "tasks": [("t", ANSWERS), ("u", ANSWERS)] if tasks else [("t", ANSWERS)],
+        "annotators": [f"r{number}" for number in range(int(annotator.max()) + 1)],
+        "item_task": np.array(tasks or [0] * n_items),
+        "item_has_options": np.zeros(n_items, np.bool_),
+        "item": item,
+        "annotator": annotator,
+        "label": label,
+    }
+    return CrowdLabels(**(values | changes))
+
+
+def codes(one: CrowdLabels) -> list[str]:
+    return [warning["code"] for warning in statistics_of(one)["warnings"]]
+
+
+@pytest.mark.parametrize("cells", [3, 4_000_000], ids=["an item at once", "all at once"])
+@given(
+    pairs=st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 3)), st.integers(0, 2), min_size=1, max_size=24)
+)
+def test_agreement_is_the_share_of_equal_pairs(cells: int, pairs: dict[tuple[int, int], int]) -> None:
+    seen = {item: number for number, item in enumerate(sorted({item for item, _ in pairs}))}
+    labels = [(seen[item], annotator, label) for (item, annotator), label in pairs.items()]
+    by_item = [[label for item, _, label in labels if item == number] for number in range(len(seen))]
+    compared = [one == other for given in by_item for one, other in combinations(given, 2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_CELLS_AT_ONCE", cells)
+        agreement = statistics_of(crowd(labels))["agreement"]
+    assert agreement == (sum(compared) / len(compared) if compared else None)
+
+
+def test_counts() -> None:
+    labels = [(0, 0, 0), (0, 1, 0), (0, 2, 1), (1, 0, 1), (2, 1, 2)]
+    found = statistics_of(crowd(labels))
+    assert found["labels_per_item"] == {
+        "min": 1,
+        "median": 1.0,
+        "mean": pytest.approx(5 / 3),
+        "max": 3,
+        "histogram": {"1": 2, "3": 1},
+    }
+    assert found["labels_per_annotator"] == {"min": 1, "median": 2.0, "mean": pytest.approx(5 / 3), "max": 2}
+    assert found["overlap"] == {
+        "items_with_several_labels": 1,
+        "share": pytest.approx(1 / 3),
+        "annotators_without_overlap": 0,
+    }
+    counts = Counter(ANSWERS[label] for _, _, label in labels)
+    assert found["tasks"][0]["balance"] == [
+        {"label": answer, "count": counts[answer], "share": counts[answer] / 5} for answer in ANSWERS
+    ]
+
+
+def test_the_last_bar_of_the_histogram_holds_the_rest() -> None:
+    labels = [(0, annotator, 0) for annotator in range(25)] + [(1, annotator, 0) for annotator in range(20)]
+    assert statistics_of(crowd(labels))["labels_per_item"]["histogram"] == {"20+": 2}
+
+
+def test_tasks_are_counted_apart_and_own_options_are_no_balance() -> None:
+    labels = [(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 2), (2, 0, 2), (2, 1, 2)]
+    options = np.array([False, False, True])
+    first, second = statistics_of(crowd(labels, (0, 1, 1), item_has_options=options))["tasks"]
+    assert (first["items"], first["labels"], first["agreement"]) == (1, 2, 1.0)
+    assert (second["items"], second["labels"], second["agreement"]) == (2, 4, 0.5)
+    assert [bar["count"] for bar in second["balance"]] == [0, 1, 1]
+
+
+def test_nothing_to_warn_of() -> None:
+    assert codes(crowd([(0, 0, 0), (0, 1, 1)])) == []
+
+
+def test_what_cannot_be_learned() -> None:
+    assert codes(crowd([(0, 0, 0), (1, 0, 1)])) == ["one_annotator"]
+    assert codes(crowd([(0, 0, 0), (1, 1, 1)])) == ["one_label_per_prompt"]
+    assert codes(crowd([(0, 0, 0), (0, 1, 1), (1, 2, 0)])) == ["annotators_without_overlap"]
+    one_answer = crowd([(0, 0, 0), (0, 1, 0)], tasks=None)
+    assert codes(CrowdLabels(**(vars(one_answer) | {"tasks": [("t", ("a",))]}))) == ["one_answer"]
+
+
+def test_annotators_without_overlap_are_named() -> None:
+    labels = [(0, 0, 0), (0, 1, 1), *((number, number + 1, 0) for number in range(1, 8))]
+    (warning,) = statistics_of(crowd(labels))["warnings"]
+    assert warning["detail"].startswith(
+        "7 of 9 annotators share no prompt with anybody ('r2', 'r3', 'r4', 'r5', 'r6', …)"
+    )
+
+
+def test_labels_that_differ_in_case_or_spaces() -> None:
+    one = crowd([(0, 0, 0), (0, 1, 1)], tasks=None)
+    alike = CrowdLabels(**(vars(one) | {"tasks": [("t", ("Yes", "yes ", "no", "NO", "maybe"))]}))
+    details = [warning["detail"] for warning in statistics_of(alike)["warnings"]]
+    assert details == [
+        "Task 't' has labels that differ only in case or spaces: 'Yes', 'yes '.",
+        "Task 't' has labels that differ only in case or spaces: 'no', 'NO'.",
+    ]
