@@ -24,6 +24,7 @@ from tests.end_to_end.browsing import chromium
 SEED = 7
 N_MESSAGES = 600
 SETTLE_MS = 1500
+README_PICTURE, README_HEIGHT = "readme.png", 2110  # the report down to the end of its table of annotators
 LOOKS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1180, "height": 800}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1180, "height": 800}},
@@ -83,8 +84,14 @@ def take_all(folder: Path) -> None:
         finished = client.fine_tuning.jobs.wait(job["id"])
         assert finished["status"] == "succeeded", finished["error"]
         photographer.take("report", f"/jobs/{job['id']}")
+        make_readme_picture(folder)
         photographer.take("home", "/")
         photographer.take("api", "/docs")
+
+
+def make_readme_picture(folder: Path) -> None:
+    with Image.open(folder / "report-light.png") as report:
+        report.crop((0, 0, report.width, README_HEIGHT)).save(folder / README_PICTURE, optimize=True)
 
 
 def _upload(client: RealmClient, folder: Path) -> Json:
