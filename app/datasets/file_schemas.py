@@ -41,7 +41,7 @@ class FileObject(BaseModel):
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"
-    status_details: None = None
+    status_details: str | None = Field(description="When it was just sent: which tool's export it was taken for.")
     dataset: str = Field(description="ds_…@1: the version that the file names.")
 
 

@@ -28,18 +28,18 @@ def create_file(session: Session, project_id: str, upload: Upload[FileParameters
     assert sent is not None  # `receive_form` sees to it
     name = _file_name(sent.filename or "")
     given.name = given.name or name
-    dataset, version = service.store_upload(session, project_id, upload, Faults(given.on_error))
+    stored = service.store_upload(session, project_id, upload, Faults(given.on_error))
     file = dataset_queries.add_file(
         session,
         id=new_id("file-"),
         project_id=project_id,
-        dataset_id=dataset.id,
-        dataset_version=version.number,
+        dataset_id=stored.dataset.id,
+        dataset_version=stored.version.number,
         filename=name,
         purpose=given.purpose,
         n_bytes=sent.size,
     )
-    return file_object(file)
+    return file_object(file, note=stored.note)
 
 
 def _file_name(given: str) -> str:
@@ -48,13 +48,14 @@ def _file_name(given: str) -> str:
     return name[:_MAX_NAME_LENGTH] or service.UNTITLED
 
 
-def file_object(file: File) -> FileObject:
+def file_object(file: File, note: str | None = None) -> FileObject:
     return FileObject(
         id=file.id,
         bytes=file.n_bytes,
         created_at=unix(file.created_at),
         filename=file.filename,
         purpose=file.purpose,
+        status_details=note,
         dataset=f"{file.dataset_id}@{file.dataset_version}",
     )
 

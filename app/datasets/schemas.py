@@ -131,6 +131,7 @@ class DatasetObject(BaseModel):
 class UploadedDataset(DatasetObject):
     """A dataset that rows were just added to."""
 
+    recognised: str | None = Field(description="Which tool's export the data was taken for, and how it was read.")
     errors: list[RowFault] = Field(description="The rows that `on_error=skip` left out, up to 100 of them.")
 
 

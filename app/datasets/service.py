@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
@@ -59,15 +59,27 @@ def bad_data_as_error() -> Iterator[None]:
 def create_dataset(session: Session, project_id: str, upload: Upload[UploadParameters]) -> UploadedDataset:
     """A dataset of an upload. The transaction lasts as long as the client takes to send."""
     faults = Faults(upload.parameters.on_error)
-    dataset, version = store_upload(session, project_id, upload, faults)
+    stored = store_upload(session, project_id, upload, faults)
+    return _uploaded_dataset(session, stored, faults)
+
+
+class StoredUpload(NamedTuple):
+    """The version that an upload made; `note` says which tool's export it was taken for."""
+
+    dataset: Dataset
+    version: DatasetVersion
+    note: str | None
+
+
+def _uploaded_dataset(session: Session, stored: StoredUpload, faults: Faults) -> UploadedDataset:
     return UploadedDataset(
-        **_dataset_fields(session, dataset, version), errors=[vars(fault) for fault in faults.listed]
+        **_dataset_fields(session, stored.dataset, stored.version),
+        recognised=stored.note,
+        errors=[vars(fault) for fault in faults.listed],
     )
 
 
-def store_upload(
-    session: Session, project_id: str, upload: Upload[Any], faults: Faults
-) -> tuple[Dataset, DatasetVersion]:
+def store_upload(session: Session, project_id: str, upload: Upload[Any], faults: Faults) -> StoredUpload:
     """A new dataset of an upload. Raises Unprocessable, PayloadTooLarge."""
     given = upload.parameters
     with bad_data_as_error():
@@ -75,7 +87,8 @@ def store_upload(
             given.mapping, given.ignore_labels, DeclaredAnswers.parse(given.labels), given.on_error, limits()
         )
         file = upload.open(options, faults)
-        return intake.store_dataset(session, project_id, given.name or UNTITLED, file, options, faults)
+        dataset, version = intake.store_dataset(session, project_id, given.name or UNTITLED, file, options, faults)
+        return StoredUpload(dataset, version, file.plan.note)
 
 
 def append_rows(session: Session, dataset: Dataset, upload: Upload[AppendParameters]) -> UploadedDataset:
@@ -86,10 +99,9 @@ def append_rows(session: Session, dataset: Dataset, upload: Upload[AppendParamet
         dataset_queries.lock_for_append(session, dataset)
         options = ReadingOptions(given.mapping, given.ignore_labels, DeclaredAnswers(), given.on_error, limits())
         parent = get_version(session, dataset, None)
-        version = append.append_rows(session, dataset, parent, upload.open(options, faults), options, faults)
-    return UploadedDataset(
-        **_dataset_fields(session, dataset, version), errors=[vars(fault) for fault in faults.listed]
-    )
+        file = upload.open(options, faults)
+        version = append.append_rows(session, dataset, parent, file, options, faults)
+    return _uploaded_dataset(session, StoredUpload(dataset, version, file.plan.note), faults)
 
 
 @contextmanager

@@ -24,10 +24,15 @@ ROW = "row"  # the number of a row in its file, carried beside the columns
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """Our columns by where they stand in the file, and the file's columns that have no use here."""
+    """Our columns by where they stand in the file, and the file's columns that have no use here.
+
+    `note` says which tool's export the file was taken for; `wide` are the columns that hold one annotator each.
+    """
 
     sources: Mapping[str, str]
     unused: tuple[str, ...]
+    note: str | None = None
+    wide: tuple[str, ...] = ()
 
 
 def _check_mapping(mapping: Mapping[str, str]) -> None:
@@ -43,7 +48,7 @@ def _check_mapping(mapping: Mapping[str, str]) -> None:
             raise BadData("invalid_mapping", f"mapping gives two columns the name {ours!r}; {theirs!r} is one of them.")
 
 
-def plan_columns(found: Sequence[str], mapping: Mapping[str, str]) -> ColumnPlan:
+def plan_columns(found: Sequence[str], mapping: Mapping[str, str], *, note: str | None = None) -> ColumnPlan:
     """Find our columns among those of a file. Raises BadData that says which were found."""
     _check_mapping(mapping)
     absent = [theirs for theirs in mapping if theirs not in found]
@@ -61,7 +66,7 @@ def plan_columns(found: Sequence[str], mapping: Mapping[str, str]) -> ColumnPlan
     twice = [theirs for theirs in sources.values() if list(found).count(theirs) > 1]
     if twice:
         raise BadData("duplicate_column", f"There are two columns {twice[0]!r}; rename one.")
-    return ColumnPlan(sources, tuple(name for name in found if name not in sources.values()))
+    return ColumnPlan(sources, tuple(name for name in found if name not in sources.values()), note)
 
 
 def _found(found: Sequence[str]) -> str:

@@ -17,10 +17,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from realm_core.formats.columns import ROW, ColumnPlan, plan_columns
+from realm_core.formats.cleanlab import as_rows
+from realm_core.formats.columns import ROW, ColumnPlan
 from realm_core.formats.compression import ByteStream
 from realm_core.formats.faults import BadData, Fault, Faults, TooLarge, is_unicode
 from realm_core.formats.reading_options import ReadingOptions
+from realm_core.formats.recognition import plan_table
 
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 _LONE_RETURN = re.compile("\r(?!\n)")
@@ -47,7 +49,7 @@ class DelimitedFile:
         self._faults = faults
         self._row = 2
         self._names = self._read_header()
-        self.plan: ColumnPlan = plan_columns(self._names, options.mapping)
+        self.plan: ColumnPlan = plan_table(self._names, options)
 
     def _read_header(self) -> list[str]:
         start = self._stream.peek()
@@ -84,7 +86,8 @@ class DelimitedFile:
             self._stream.skip(records.n_bytes)
             self._row += records.n_records
             ours = {f"c{self._names.index(theirs)}": name for name, theirs in self.plan.sources.items()}
-            yield records.frame.select(ROW, *(pl.col(column).alias(name) for column, name in ours.items()))
+            frame = records.frame.select(ROW, *(pl.col(column).alias(name) for column, name in ours.items()))
+            yield as_rows(frame, self.plan.wide) if self.plan.wide else frame
 
     def _too_long(self, row: int) -> TooLarge:
         limit = f"{self._limits.block_bytes:,} bytes"

@@ -14,10 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from realm_core.formats.columns import COLUMNS, ROW, plan_columns
+from realm_core.formats.columns import COLUMNS, ROW, ColumnPlan, plan_columns
 from realm_core.formats.compression import ByteStream
 from realm_core.formats.faults import BadData, Fault, Faults, TooLarge, is_unicode
 from realm_core.formats.reading_options import ReadingOptions
+from realm_core.formats.recognised import BadRecord, Recognised
+from realm_core.formats.recognition import recognise_record
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -29,22 +31,25 @@ class JsonLinesFile:
         self._stream = ByteStream(chunks, options.limits.block_bytes)
         self._limits = options.limits
         self._faults = faults
-        self._keys = _keys(options.mapping)
         self._row = 1
         if self._stream.peek().startswith(_UTF8_MARK):
             self._stream.skip(len(_UTF8_MARK))
         if not self._stream.peek().strip():
             raise BadData("empty_file", "The file is empty: it needs at least one line.")
-        names = _names_of_first(self._stream.peek())
+        first = _first_object(self._stream.peek())
+        self._tool = recognise_record(first, options)
+        mapping = self._tool.mapping if self._tool else options.mapping
+        self._keys = _keys(mapping)
         self._first = self._next_frame()
         faults.raise_if_any()
-        self.plan = plan_columns(_found(names, self._first, self._keys), options.mapping)
+        self.plan = _plan(first, self._first, self._keys, mapping, self._tool)
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Blocks of good records: our columns as text, and their line numbers."""
         frame: pl.DataFrame | None = self._first
         while frame is not None:
-            yield _without_empty_columns(frame)
+            if frame.height:
+                yield _without_empty_columns(frame)
             frame = self._next_frame()
 
     def _next_frame(self) -> pl.DataFrame | None:
@@ -57,10 +62,10 @@ class JsonLinesFile:
             raise TooLarge("record_too_long", detail, (Fault(self._row, None, "record_too_long", detail),))
         block = data[:n_bytes]
         n_lines = block.count(b"\n")
-        frame = self._read_fast(block, n_lines)
+        frame = None if self._tool and self._tool.rows else self._read_fast(block, n_lines)
         if frame is None:
-            lines = enumerate(block.split(b"\n")[:-1], self._row)
-            frame = frame_of_objects(_objects(lines, self._faults), self._keys, self._faults)
+            objects = _objects(enumerate(block.split(b"\n")[:-1], self._row), self._faults)
+            frame = frame_of_objects(_as_rows(objects, self._tool, self._faults), self._keys, self._faults)
         self._stream.skip(n_bytes)
         self._row += n_lines
         return frame
@@ -94,12 +99,39 @@ def _keys(mapping: Mapping[str, str]) -> dict[str, str]:
     return own | dict(mapping)
 
 
-def _names_of_first(data: bytes) -> list[str]:
+def _first_object(data: bytes) -> dict[str, Any]:
     try:
         first = json.loads(data[: data.find(b"\n") + 1])
     except (ValueError, RecursionError):
-        return []
-    return list(first) if isinstance(first, dict) else []
+        return {}
+    return first if isinstance(first, dict) else {}
+
+
+def _plan(
+    first: Mapping[str, Any],
+    frame: pl.DataFrame | None,
+    keys: Mapping[str, str],
+    mapping: Mapping[str, str],
+    tool: Recognised | None,
+) -> ColumnPlan:
+    """The columns of objects that begin with `first`; of a tool's records, those that the rows made of them have."""
+    names = [] if tool and tool.rows else list(first)
+    return plan_columns(_found(names, frame, keys), mapping, note=tool.note if tool else None)
+
+
+def _as_rows(objects: Iterable[tuple[int, Any]], tool: Recognised | None, faults: Faults) -> Iterator[tuple[int, Any]]:
+    """The rows that a tool's records hold, each with the number of its record; other objects are rows already."""
+    if tool is None or tool.rows is None:
+        yield from objects
+        return
+    for row, record in objects:
+        try:
+            made = list(tool.rows(record)) if isinstance(record, dict) else [record]
+        except BadRecord as error:
+            faults.add([Fault(row, error.field, "unreadable_record", str(error))], 1)
+            continue
+        for one in made:
+            yield row, one
 
 
 def _found(names: Sequence[str], frame: pl.DataFrame | None, keys: Mapping[str, str]) -> list[str]:
@@ -207,11 +239,13 @@ class JsonRows:
     def __init__(self, objects: Sequence[Any], options: ReadingOptions, faults: Faults) -> None:
         if not objects:
             raise BadData("no_rows", "There are no annotations.")
-        self._keys = _keys(options.mapping)
-        self._frame = frame_of_objects(enumerate(objects, 1), self._keys, faults)
+        first = objects[0] if isinstance(objects[0], dict) else {}
+        tool = recognise_record(first, options)
+        mapping = tool.mapping if tool else options.mapping
+        self._keys = _keys(mapping)
+        self._frame = frame_of_objects(_as_rows(enumerate(objects, 1), tool, faults), self._keys, faults)
         faults.raise_if_any()
-        names = list(objects[0]) if isinstance(objects[0], dict) else []
-        self.plan = plan_columns(_found(names, self._frame, self._keys), options.mapping)
+        self.plan = _plan(first, self._frame, self._keys, mapping, tool)
 
     def frames(self) -> Iterator[pl.DataFrame]:
         yield _without_empty_columns(self._frame)

@@ -10,10 +10,13 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from realm_core.formats.columns import ROW, plan_columns
+from realm_core.formats.cleanlab import as_rows
+from realm_core.formats.columns import ROW
 from realm_core.formats.faults import BadData, TooLarge
+from realm_core.formats.hugging_face import class_names
 from realm_core.formats.json_lines import json_text
 from realm_core.formats.reading_options import ReadingOptions
+from realm_core.formats.recognition import plan_table
 
 T = TypeVar("T")
 _ROWS_AT_ONCE = 2**17  # a slice is decoded from the start of its row group, so small ones cost more
@@ -31,8 +34,14 @@ class ParquetFile:
         self._n_rows: int = _read(lambda: self._scan.select(pl.len()).collect().item())
         if self._n_rows > options.limits.max_rows:
             raise TooLarge("too_many_rows", f"The file has {self._n_rows:,} rows; at most {options.limits.max_rows:,}.")
-        self.plan = plan_columns(schema.names(), options.mapping)
-        self._columns = [_as_text(ours, theirs, schema[theirs]) for ours, theirs in self.plan.sources.items()]
+        self.plan = plan_table(schema.names(), options)
+        names = class_names(_read(lambda: pl.read_parquet_metadata(path)))
+        self._columns = [
+            _named(theirs, names[theirs]).alias(ours)
+            if theirs in names and schema[theirs].is_integer()
+            else _as_text(ours, theirs, schema[theirs])
+            for ours, theirs in self.plan.sources.items()
+        ]
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Blocks of rows: our columns as text, and their row numbers, the first being 1."""
@@ -46,7 +55,7 @@ class ParquetFile:
                     raise TooLarge(
                         "too_large", f"The data is larger than {self._limits.max_bytes:,} bytes uncompressed."
                     )
-                yield part
+                yield as_rows(part, self.plan.wide) if self.plan.wide else part
 
 
 def _read(action: Callable[[], T]) -> T:
@@ -58,6 +67,11 @@ def _read(action: Callable[[], T]) -> T:
         raise BadData(
             "invalid_parquet", f"The Parquet file is damaged or cut short ({reason}). Send it again whole."
         ) from None
+
+
+def _named(column: str, names: list[str]) -> pl.Expr:
+    """The names of classes for their numbers; null for -1, which is none."""
+    return pl.col(column).cast(pl.Int64).replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
 
 
 def _as_text(ours: str, theirs: str, kind: pl.DataType) -> pl.Expr:

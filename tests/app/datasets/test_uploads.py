@@ -145,6 +145,7 @@ def test_what_an_upload_is_answered_with(client: TestClient) -> None:
                 "answers": [{"name": "no", "description": "no"}, {"name": "yes", "description": "yes"}],
             }
         ],
+        "recognised": None,
         "warnings": [],
         "errors": [{"row": 9, "column": "annotator", "code": "empty_annotator", "detail": "The annotator is empty."}],
     }
