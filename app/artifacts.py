@@ -37,8 +37,10 @@ class ArtifactStore:
     """Folders of files under one URL."""
 
     def __init__(self, url: str) -> None:
+        self._is_local = url.startswith("file:")
         # No cache of listings: other processes store and delete too.
-        self._fs, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True, use_listings_cache=False)
+        options = {"auto_mkdir": True} if self._is_local else {"use_listings_cache": False}
+        self._fs, self._root = fsspec.core.url_to_fs(url, **options)
 
     def _path(self, *names: str) -> str:
         parts = [part for name in names for part in name.split("/")]
@@ -59,13 +61,12 @@ class ArtifactStore:
 
     def _put(self, source: Path | bytes, target: str) -> None:
         """Write through a temporary name where the file system can rename; objects of a store appear whole anyway."""
-        local = "file" in self._fs.protocol if not isinstance(self._fs.protocol, str) else self._fs.protocol == "file"
-        name = f"{target}.{os.getpid()}.part" if local else target
+        name = f"{target}.{os.getpid()}.part" if self._is_local else target
         if isinstance(source, bytes):
             self._fs.pipe_file(name, source)
         else:
             self._fs.put_file(str(source), name)
-        if local:
+        if self._is_local:
             with open(name, "rb") as written:
                 os.fsync(written.fileno())
             os.replace(name, target)

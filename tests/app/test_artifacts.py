@@ -11,6 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from app.artifacts import MANIFEST, ArtifactDamaged, ArtifactStore
+from tests.s3 import s3_server
 
 WEIGHTS = os.urandom(3 << 20)
 
@@ -25,11 +26,19 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server("realm") as url:
+        yield url
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactStore]:
-    """A local folder, and something like S3: objects that appear whole and cannot be renamed."""
+    """A local folder, and stores whose objects appear whole and cannot be renamed."""
     if request.param == "file":
         yield ArtifactStore((tmp_path / "store with spaces").as_uri())
+    elif request.param == "s3":
+        yield ArtifactStore(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
     else:
         yield ArtifactStore(f"memory://{tmp_path.name}/prefix")
         MemoryFileSystem.store.clear()
