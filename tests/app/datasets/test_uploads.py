@@ -30,6 +30,7 @@ from realm_core.annotations import Annotations
 from realm_core.formats import read_annotations
 from tests.conftest import ProjectKeys
 
+REAL_CROWDS = os.environ.get("REALM_BENCH_DATA")  # before the tests' settings take its place
 CSV = 'prompt,annotator,label\n"a, ""b""\nc",ann,yes\n"a, ""b""\nc",bob,no\nd\te\\.,ann,no\n'
 ROWS = list(pl.read_csv(io.BytesIO(CSV.encode())).iter_rows(named=True))
 KINDS = {
@@ -433,9 +434,10 @@ REAL_SETS = [
 ]
 
 
-@pytest.mark.skipif("REALM_BENCH_DATA" not in os.environ, reason="REALM_BENCH_DATA names the folder of real crowds")
+@pytest.mark.skipif(REAL_CROWDS is None, reason="REALM_BENCH_DATA names the folder of real crowds")
 @pytest.mark.parametrize(("name", "items", "annotators", "labels"), REAL_SETS)
 def test_real_crowds(client: TestClient, name: str, items: int, annotators: int, labels: int) -> None:
-    data = (Path(os.environ["REALM_BENCH_DATA"]) / f"{name}.csv.gz").read_bytes()
+    assert REAL_CROWDS is not None
+    data = (Path(REAL_CROWDS) / f"{name}.csv.gz").read_bytes()
     counts = created(upload(client, data))["counts"]
     assert (counts["items"], counts["annotators"], counts["labels"]) == (items, annotators, labels)
