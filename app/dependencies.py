@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from app.database.session import transaction
@@ -24,6 +24,8 @@ SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 class Page(BaseModel):
     """Which part of a list: the `limit` objects that follow the object with id `after`."""
+
+    model_config = ConfigDict(extra="forbid")
 
     after: str | None = None
     limit: int = Query(20, ge=1, le=100)

@@ -24,13 +24,15 @@ import app.inference.routes
 import app.projects.routes
 import app.reports.routes
 from app.access.authentication import guard
+from app.api_document import DocumentedAPI
 from app.dashboard.assets import Assets
 from app.inference.engine import close_inference
-from app.middleware import AllowedHosts, BodyLimit, RequestContext
+from app.middleware import AllowedHosts, BodyLimit, PlainBody, RequestContext
 from app.problems import install_problem_handlers
 from app.settings import Settings, get_settings
 
-STREAMED_BODIES = re.compile(r"/v1/(datasets(/[^/]+/annotations)?|files|models/[^/]+/predict)")
+UPLOADS = re.compile(r"/v1/(datasets(/[^/]+/annotations)?|files)")
+STREAMED_BODIES = re.compile(rf"{UPLOADS.pattern}|/v1/models/[^/]+/predict")
 NOT_GZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar")  # weights do not shrink
 MAX_BODY_BYTES = 16 * 1024**2
 
@@ -38,7 +40,7 @@ MAX_BODY_BYTES = 16 * 1024**2
 def create_app() -> FastAPI:
     """The application, its doors closed: every route but those in PUBLIC_PATHS needs a key or a session."""
     settings = get_settings()
-    application = FastAPI(
+    application = DocumentedAPI(
         title="REALM",
         summary="Fine-tune language models on noisy crowd labels and learn how reliable each annotator is.",
         version="1",
@@ -81,6 +83,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Middleware(AllowedHosts, names=_host_names(settings)),
         Middleware(GZipMiddleware, minimum_size=1024, exclude_content_types=NOT_GZIPPED),
         Middleware(BodyLimit, limit=MAX_BODY_BYTES, streamed_limit=settings.max_upload_bytes, streamed=STREAMED_BODIES),
+        Middleware(PlainBody, limit=MAX_BODY_BYTES, uploads=UPLOADS),
     ]
 
 

@@ -119,6 +119,13 @@ def _not_storable(request: Request, error: DataError) -> Response:
     return _realm_error(request, Unprocessable(detail, code="not_storable"))
 
 
+def _not_unicode(request: Request, error: UnicodeEncodeError) -> Response:
+    """JSON can spell half of a character (a lone surrogate), which is no text that could be kept or sent."""
+    if error.reason != "surrogates not allowed":
+        raise error
+    return _realm_error(request, Unprocessable("A text of the request is not valid Unicode.", code="not_storable"))
+
+
 def internal_error(request: Request) -> Response:
     """The answer to a fault of ours: nothing of it is shown but the id to find it by in the log."""
     detail = f"Internal error; the log has it under request id {request.state.request_id}."
@@ -134,4 +141,5 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.exception_handler(InterfaceError)(_database_gone)
     app.exception_handler(PoolTimeout)(_too_busy)
     app.exception_handler(DataError)(_not_storable)
+    app.exception_handler(UnicodeEncodeError)(_not_unicode)
     app.exception_handler(ClientDisconnect)(_client_gone)

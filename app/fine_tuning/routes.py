@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import PlainTextResponse, Response
 from sse_starlette import EventSourceResponse
 
@@ -13,7 +13,7 @@ from app.access.changes import ChangeRoute
 from app.dependencies import PageDep, PageOf, SessionDep
 from app.fine_tuning import answers, service
 from app.fine_tuning.following import follow
-from app.fine_tuning.schemas import CheckpointAnswer, EventAnswer, JobAnswer, JobRequest, JobStatus, MetricsAnswer
+from app.fine_tuning.schemas import CheckpointAnswer, EventAnswer, JobAnswer, JobPage, JobRequest, MetricsAnswer
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=ChangeRoute)
 
@@ -27,12 +27,9 @@ def create_job(request: JobRequest, principal: PrincipalDep, session: SessionDep
 
 
 @router.get("")
-def list_jobs(
-    request: Request, page: PageDep, principal: PrincipalDep, session: SessionDep, status: JobStatus | None = None
-) -> PageOf[JobAnswer]:
+def list_jobs(page: Annotated[JobPage, Query()], principal: PrincipalDep, session: SessionDep) -> PageOf[JobAnswer]:
     """The project's jobs, those of one status if it is given, and of metadata: `?metadata[ticket]=7`."""
-    metadata = service.metadata_asked_for(request.query_params)
-    jobs = service.list_jobs(session, principal.project_id, page, status, metadata)
+    jobs = service.list_jobs(session, principal.project_id, page, page.status, page.metadata)
     return PageOf[JobAnswer].of(answers.job_answers(session, jobs), page.limit)
 
 

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
+from app.dependencies import Page
 from realm_core.config import Hyperparameters, MethodType
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+_METADATA = re.compile(r"metadata\[.+\]")
 JobStatus = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class JobPage(Page):
+    """A page of the jobs, of one status if it is given, and of metadata, which is asked for as metadata[key]=value."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: JobStatus | None = None
+
+    @model_validator(mode="after")
+    def _has_nothing_beside_metadata(self) -> JobPage:
+        for name in self.model_extra or {}:
+            if not _METADATA.fullmatch(name):
+                raise PydanticCustomError("extra_forbidden", "{name} is not a parameter of this list", {"name": name})
+        return self
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the metadata of the jobs must hold."""
+        return {name[len("metadata[") : -1]: str(value) for name, value in (self.model_extra or {}).items()}
 
 
 class MethodSettings(BaseModel):

@@ -18,7 +18,6 @@ from app.fine_tuning.schemas import JobRequest
 from app.queue import ring_after_commit
 from app.settings import get_settings
 
-_METADATA = re.compile(r"metadata\[(.+)\]")
 _EVENT_ID = re.compile(r"(?:ftevent-[0-9a-f]+-)?([0-9]{1,9})")
 
 
@@ -110,11 +109,6 @@ def get_job(session: Session, project_id: str, job_id: str) -> Job:
 
 def _no_job(job_id: str) -> NotFound:
     return NotFound(f"There is no job {job_id!r}.", param="job_id")
-
-
-def metadata_asked_for(query: Mapping[str, str]) -> dict[str, str]:
-    """The metadata in a query, as OpenAI's client writes it: metadata[key]=value."""
-    return {match[1]: value for name, value in query.items() if (match := _METADATA.fullmatch(name))}
 
 
 def list_jobs(

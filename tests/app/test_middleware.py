@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from app.middleware import AllowedHosts, BodyLimit, RequestContext
 from app.observability import metrics_text
 from app.problems import install_problem_handlers
 from app.settings import get_settings
+from tests.conftest import ProjectKeys
 
 LIMIT, STREAMED_LIMIT = 100, 1000
 
@@ -101,7 +103,7 @@ def test_an_answer_that_breaks_off_is_not_made_to_look_whole(client: TestClient)
         client.get("/half")
 
 
-def test_metrics_count_by_route_and_not_by_path(client: TestClient) -> None:
+def test_metrics_count_by_route_and_not_by_path(client: TestClient, services: object) -> None:
     client.get("/items/a-very-special-one")
     metrics, _ = metrics_text()
     assert b'route="/items/{item}",status="200"' in metrics
@@ -185,3 +187,42 @@ def test_the_real_application_has_a_low_limit_where_bodies_are_read_whole(client
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = real.post("/login", content=b"key=" + b"x" * MAX_BODY_BYTES, headers=form)
         assert answer.status_code == 413
+
+
+def packed(real: TestClient, body: bytes, key: str, encoding: str = "gzip") -> Any:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    return real.post("/v1/api_keys", content=body, headers=headers)
+
+
+@pytest.fixture
+def real(services: object) -> Iterator[TestClient]:
+    with TestClient(create_app(), base_url="http://localhost") as client:
+        yield client
+
+
+def test_json_may_come_as_gzip(real: TestClient, project: ProjectKeys) -> None:
+    answer = packed(real, gzip.compress(b'{"name": "packed"}'), project.admin_key)
+    assert (answer.status_code, answer.json()["name"]) == (201, "packed")
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "detail"),
+    [
+        (gzip.compress(b"{}")[:-9], "gzip", 400, "ends too early"),
+        (b"{}", "gzip", 400, "damaged"),
+        (b"", "gzip", 400, "ends too early"),
+        (gzip.compress(b"{}") + b"{}", "gzip", 400, "follows the gzip"),
+        (gzip.compress(b" " * (MAX_BODY_BYTES + 1)), "gzip", 413, "too large when it is unpacked"),
+        (b"{}", "br", 415, "'br' is not read here"),
+    ],
+)
+def test_bodies_that_cannot_be_unpacked(
+    real: TestClient, project: ProjectKeys, body: bytes, encoding: str, status: int, detail: str
+) -> None:
+    answer = packed(real, body, project.admin_key, encoding)
+    assert answer.status_code == status, answer.text
+    assert detail in answer.json()["detail"]
+
+
+def test_nothing_is_unpacked_for_nobody(real: TestClient) -> None:
+    assert packed(real, gzip.compress(b"{}"), "wrong").status_code == 401

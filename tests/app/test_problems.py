@@ -26,6 +26,9 @@ class Body(BaseModel):
     deep: dict[str, int] = {}
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def small_app() -> FastAPI:
     """Each error in the smallest application that can have it; no database behind it."""
     app = FastAPI()
@@ -161,6 +164,12 @@ def test_what_postgres_cannot_keep_is_refused(client: TestClient, services: obje
         with transaction() as session:
             session.execute(text("SELECT CAST(:value AS text)"), {"value": value})
 
+    @app.post("/store")
+    def store_each(values: list[str]) -> None:
+        store(values[0])
+
     with TestClient(app) as with_database:
         assert with_database.get("/store", params={"value": "fine"}).status_code == 200
         check_shape(with_database.get("/store", params={"value": "a\0b"}), 422, "not_storable")
+        half_a_character = with_database.post("/store", content=rb'["\ud87e"]', headers=JSON)
+        check_shape(half_a_character, 422, "not_storable")

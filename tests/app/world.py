@@ -31,7 +31,7 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
     return {
         "file_id": file["id"],
         "dataset_id": dataset_id,
-        "number": "1",
+        **dict.fromkeys(("number", "older", "newer"), "1"),
         "job_id": job_id,
         "annotator_id": client.get(f"{report}/annotators").json()["data"][0]["id"],
         "item_id": client.get(f"{report}/items").json()["data"][0]["id"],
