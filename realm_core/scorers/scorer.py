@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -146,11 +147,11 @@ class Scorer(nn.Module):
 
     def save_memory(self) -> None:
         """Compute activations again in the backward pass instead of keeping them (gradient checkpointing)."""
-        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def add_adapters(self, rank: int) -> None:
         """Freeze the pretrained model, and learn W + 2·B·A of this rank in each of its linear layers (LoRA)."""
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, LoraModel
 
         config = LoraConfig(
             r=rank,
@@ -158,12 +159,14 @@ class Scorer(nn.Module):
             target_modules="all-linear",
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in self.model.modules()),
         )
-        self._adapted.append(get_peft_model(self.model, config))
+        self._adapted.append(LoraModel(self.model, config, "default"))
 
     def merge_adapters(self) -> None:
         """Make plain weights of adapters, so that the model is one of its family again."""
         while self._adapted:
-            self.model = self._adapted.pop().merge_and_unload()
+            with warnings.catch_warnings():  # Flan-T5's embeddings were never tied, whatever its config says
+                warnings.filterwarnings("ignore", "Input and output embeddings are no longer tied")
+                self.model = self._adapted.pop().merge_and_unload()
 
 
 def _name_of(base: Path | str) -> str:

@@ -47,3 +47,14 @@ def test_typing_errors_are_refused() -> None:
         Hyperparameters.model_validate({"learning_rte": 1e-4})
     with pytest.raises(ValidationError):
         Hyperparameters.model_validate({"learning_rate": -1})
+
+
+@pytest.mark.parametrize(
+    ("family", "lora_rank", "rate"),
+    [("encoder", 0, 1e-4), ("seq2seq", 0, 3e-4), ("causal", 0, 2e-5), ("causal", 8, 2e-4)],
+)
+def test_each_family_learns_at_its_own_rate(family: str, lora_rank: int, rate: float) -> None:
+    config = TrainingConfig(hyperparameters=Hyperparameters(lora_rank=lora_rank))
+    plan, reasons = resolve(config, n_prompts=10, n_tasks=1, on_gpu=False, family=family)
+    assert plan.learning_rate == reasons["learning_rate"]["value"] == rate
+    assert reasons["learning_rate"]["why"]
