@@ -173,8 +173,8 @@ def count_changes(session: Session, dataset_key: int, older: int, newer: int) ->
 
 def _stream(session: Session, dataset_key: int, which: str, values: dict[str, int]) -> Iterator[Sequence[Row[Any]]]:
     query = text(
-        "SELECT i.item_id, i.prompt, i.task, i.options, n.name AS annotator, a.label, i.gold, a.created_at, "
-        f"a.duration_ms, a.cost FROM annotations_{int(dataset_key)} AS a "
+        "SELECT i.item_id, i.prompt, i.task, i.options, n.name AS annotator, n.id AS annotator_id, a.label, i.gold, "
+        f"a.created_at, a.duration_ms, a.cost FROM annotations_{int(dataset_key)} AS a "
         f"JOIN items_{int(dataset_key)} AS i USING (item) JOIN annotators AS n ON n.id = a.annotator "
         f"WHERE {which} ORDER BY a.item, a.annotator"
     ).columns(options=Item.options.type)

@@ -17,6 +17,7 @@ from app.spreadsheets import safe_cell
 from realm_core.annotations import Task
 
 ExportFormat = Literal["csv", "jsonl"]
+FlatRow = dict[str, Any]
 
 COLUMNS = (
     "item_id",
@@ -32,43 +33,44 @@ COLUMNS = (
 )
 
 
-def download(dataset: Dataset, version: int, format_: ExportFormat) -> Response:
+def download(dataset: Dataset, version: int, format_: ExportFormat, *, pseudonyms: bool = False) -> Response:
     """The labels of a version: the columns that an upload has, of those that the dataset has a use for."""
     name = f"{dataset.id}-version-{version}.{format_}"
     text, media_type = (_csv, "text/csv; charset=utf-8") if format_ == "csv" else (_json_lines, "application/x-ndjson")
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(text(dataset, version), media_type=media_type, headers=headers)
-
-
-def _csv(dataset: Dataset, version: int) -> Iterator[str]:
+    blocks = _blocks(dataset, version, pseudonyms)
     columns = [column for column in COLUMNS if dataset.has_text or column != "prompt"]
+    return StreamingResponse(text(columns, blocks), media_type=media_type, headers=headers)
+
+
+def _csv(columns: Sequence[str], blocks: Iterator[list[FlatRow]]) -> Iterator[str]:
     yield _text([columns])
-    for block in _blocks(dataset, version):
+    for block in blocks:
         yield _text([[_csv_cell(row[column]) for column in columns] for row in block])
 
 
-def _json_lines(dataset: Dataset, version: int) -> Iterator[str]:
-    for block in _blocks(dataset, version):
-        known = ({name: value for name, value in row.items() if value is not None} for row in block)
+def _json_lines(columns: Sequence[str], blocks: Iterator[list[FlatRow]]) -> Iterator[str]:
+    for block in blocks:
+        known = ({name: row[name] for name in columns if row[name] is not None} for row in block)
         yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in known)
 
 
-def _blocks(dataset: Dataset, version: int) -> Iterator[list[dict[str, Any]]]:
+def _blocks(dataset: Dataset, version: int, pseudonyms: bool) -> Iterator[list[FlatRow]]:
     """The rows of a version by our columns, some thousands at a time."""
     with transaction() as session:
         tasks = annotation_queries.load_tasks(session, dataset.key, version)
         for rows in annotation_queries.stream_rows(session, dataset.key, version):
-            yield [_values(row, tasks[row.task]) for row in rows]
+            yield [_values(row, tasks[row.task], pseudonyms) for row in rows]
 
 
-def _values(row: Any, task: Task) -> dict[str, Any]:
+def _values(row: Any, task: Task, pseudonyms: bool) -> FlatRow:
     answers = task.answers if row.options is None else row.options
     return {
         "item_id": row.item_id,
         "prompt": row.prompt,
         "task": task.name,
         "options": row.options,
-        "annotator": row.annotator,
+        "annotator": f"ann_{row.annotator_id}" if pseudonyms else row.annotator,
         "label": answers[row.label],
         "gold": None if row.gold is None else answers[row.gold],
         "created_at": None if row.created_at is None else row.created_at.isoformat(),

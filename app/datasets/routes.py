@@ -145,4 +145,4 @@ async def append_annotations(
 def export_annotations(session: SessionDep, dataset: DatasetDep, query: Annotated[ExportQuery, Query()]) -> Response:
     """All labels, a row each. Texts that a spreadsheet would run as a formula start with an apostrophe in the CSV."""
     version = service.get_version(session, dataset, query.version)
-    return export.download(dataset, version.number, query.format)
+    return export.download(dataset, version.number, query.format, pseudonyms=query.pseudonyms)

@@ -68,6 +68,7 @@ class VersionQuery(BaseModel):
 
 class ExportQuery(VersionQuery):
     format: Literal["csv", "jsonl"] = "csv"
+    pseudonyms: bool = Field(False, description="Call annotators by their opaque ids instead of their names.")
 
 
 class DeletionQuery(BaseModel):

@@ -19,65 +19,96 @@ from starlette.background import BackgroundTask
 
 from app.database.session import transaction
 from app.dependencies import PageOf
+from app.errors import Unprocessable
 from app.reports import service
-from app.reports.schemas import AnnotatorQuery, AnnotatorRow, FileFormat, ItemQuery, ItemRow, LabelRow, Table
+from app.reports.export_shapes import SHAPES, FlatRow
+from app.reports.schemas import (
+    AnnotatorQuery,
+    AnnotatorRow,
+    ExportQuery,
+    FileFormat,
+    ItemQuery,
+    ItemRow,
+    LabelRow,
+    LabelShape,
+    Table,
+)
 from app.reports.service import FinishedJob
 
 ROWS_PER_PAGE = 1000
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
-FlatRow = dict[str, Any]
+Columns = dict[str, pl.DataType]
 _VOTE = pl.Struct({"annotator": pl.String, "label": pl.String})
 
 
 class TableShape(NamedTuple):
     """How a table is read, page by page, and the columns of its files."""
 
-    rows: Callable[[FinishedJob], Iterator[list[FlatRow]]]
-    columns: dict[str, pl.DataType]
+    rows: Callable[[FinishedJob, ExportQuery], Iterator[list[FlatRow]]]
+    columns: Columns
 
 
-def export_table(finished: FinishedJob, table: Table, file_format: FileFormat) -> Response:
-    """A download. Raises Conflict when the dataset was deleted, and with it what the table holds."""
+def export_table(finished: FinishedJob, table: Table, file_format: FileFormat, query: ExportQuery) -> Response:
+    """A download. Raises Conflict when the dataset was deleted, and with it what the table holds; Unprocessable."""
     if table != "annotators":
         _ = finished.source
-    shape = TABLES[table]
+    shape = TABLES[table] if query.shape is None else _shaped(table, file_format, query.shape)
+    pages = shape.rows(finished, query)
     name = f"{finished.job.id}-{table}.{file_format}"
     if file_format == "parquet":
-        return _parquet(finished, shape, name)
+        return _parquet(pages, shape.columns, name)
     text, media_type = (_csv, "text/csv; charset=utf-8") if file_format == "csv" else (_json, "application/json")
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(text(finished, shape), media_type=media_type, headers=disposition)
+    return StreamingResponse(text(pages, shape.columns), media_type=media_type, headers=disposition)
 
 
-def _annotator_pages(finished: FinishedJob) -> Iterator[list[FlatRow]]:
+def _shaped(table: Table, file_format: FileFormat, name: LabelShape) -> TableShape:
+    """The labels as a tool reads them. Raises Unprocessable."""
+    shape = SHAPES[name]
+    if table != "labels":
+        raise Unprocessable("Only labels have the shapes of other tools.", code="invalid_shape", param="shape")
+    if file_format not in shape.formats:
+        detail = f"{name} reads these labels as {' or '.join(shape.formats)}, not as {file_format}."
+        raise Unprocessable(detail, code="invalid_shape", param="shape")
+
+    def rows(finished: FinishedJob, query: ExportQuery) -> Iterator[list[FlatRow]]:
+        return ([shape.row(row) for row in page] for page in _label_pages(finished, query))
+
+    return TableShape(rows, shape.columns)
+
+
+def _annotator_pages(finished: FinishedJob, query: ExportQuery) -> Iterator[list[FlatRow]]:
     """The rows over all tasks, then, when there are several, those of each task."""
     tasks = [None, *(task.name for task in finished.tasks if len(finished.tasks) > 1)]
     for task in tasks:
-        yield from _pages(partial(_read_annotators, finished, task), _flat_annotator)
+        yield from _pages(partial(_read_annotators, finished, query, task), _flat_annotator)
 
 
 def _read_annotators(
-    finished: FinishedJob, task: str | None, session: Session, after: str | None
+    finished: FinishedJob, query: ExportQuery, task: str | None, session: Session, after: str | None
 ) -> PageOf[AnnotatorRow]:
-    return service.list_annotators(session, finished, AnnotatorQuery(task=task, after=after, limit=ROWS_PER_PAGE))
+    part = AnnotatorQuery(task=task, after=after, limit=ROWS_PER_PAGE, pseudonyms=query.pseudonyms)
+    return service.list_annotators(session, finished, part)
 
 
-def _item_pages(finished: FinishedJob) -> Iterator[list[FlatRow]]:
-    return _pages(partial(_read_items, service.list_items, finished), ItemRow.model_dump)
+def _item_pages(finished: FinishedJob, query: ExportQuery) -> Iterator[list[FlatRow]]:
+    return _pages(partial(_read_items, service.list_items, finished, query), ItemRow.model_dump)
 
 
-def _label_pages(finished: FinishedJob) -> Iterator[list[FlatRow]]:
-    return _pages(partial(_read_items, service.list_labels, finished), LabelRow.model_dump)
+def _label_pages(finished: FinishedJob, query: ExportQuery) -> Iterator[list[FlatRow]]:
+    return _pages(partial(_read_items, service.list_labels, finished, query), LabelRow.model_dump)
 
 
 def _read_items(
     read: Callable[[Session, FinishedJob, ItemQuery], PageOf[Any]],
     finished: FinishedJob,
+    query: ExportQuery,
     session: Session,
     after: str | None,
 ) -> PageOf[Any]:
-    return read(session, finished, ItemQuery(sort="item", after=after, limit=ROWS_PER_PAGE))
+    part = ItemQuery(sort="item", after=after, limit=ROWS_PER_PAGE, pseudonyms=query.pseudonyms)
+    return read(session, finished, part)
 
 
 def _pages(
@@ -153,10 +184,10 @@ TABLES: dict[Table, TableShape] = {
 }
 
 
-def _csv(finished: FinishedJob, shape: TableShape) -> Iterator[str]:
-    yield _csv_text([list(shape.columns)])
-    for page in shape.rows(finished):
-        yield _csv_text([[_cell(row[name]) for name in shape.columns] for row in page])
+def _csv(pages: Iterator[list[FlatRow]], columns: Columns) -> Iterator[str]:
+    yield _csv_text([list(columns)])
+    for page in pages:
+        yield _csv_text([[_cell(row[name]) for name in columns] for row in page])
 
 
 def _csv_text(rows: list[list[Any]]) -> str:
@@ -174,23 +205,23 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _json(finished: FinishedJob, shape: TableShape) -> Iterator[str]:
+def _json(pages: Iterator[list[FlatRow]], columns: Columns) -> Iterator[str]:
     before = "[\n"
-    for page in shape.rows(finished):
+    for page in pages:
         for row in page:
-            yield before + json.dumps({name: row[name] for name in shape.columns}, ensure_ascii=False)
+            yield before + json.dumps({name: row[name] for name in columns}, ensure_ascii=False)
             before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _parquet(finished: FinishedJob, shape: TableShape, name: str) -> Response:
+def _parquet(pages: Iterator[list[FlatRow]], columns: Columns, name: str) -> Response:
     """Parquet's index comes last, so the file is written whole before it is sent."""
-    schema = pl.Schema(shape.columns)
+    schema = pl.Schema(columns)
 
-    def frames(columns: list[str] | None, *_: object) -> Iterator[pl.DataFrame]:
-        for page in shape.rows(finished):
+    def frames(wanted: list[str] | None, *_: object) -> Iterator[pl.DataFrame]:
+        for page in pages:
             frame = pl.DataFrame(page, schema=schema)
-            yield frame if columns is None else frame.select(columns)
+            yield frame if wanted is None else frame.select(wanted)
 
     with tempfile.NamedTemporaryFile(prefix="realm-export-", suffix=".parquet", delete=False) as file:
         path = Path(file.name)

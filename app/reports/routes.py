@@ -15,6 +15,7 @@ from app.reports.schemas import (
     AnnotatorDetail,
     AnnotatorQuery,
     AnnotatorRow,
+    ExportQuery,
     FileFormat,
     ItemDetail,
     ItemQuery,
@@ -67,10 +68,12 @@ def get_agreement(session: SessionDep, finished: FinishedJobDep) -> Agreement:
 
 
 @router.get("/{job_id}/export/{table}.{file_format}", response_class=Response)
-def export_table(finished: FinishedJobDep, table: Table, file_format: FileFormat) -> Response:
+def export_table(
+    finished: FinishedJobDep, table: Table, file_format: FileFormat, query: Annotated[ExportQuery, Query()]
+) -> Response:
     """A whole table as a file: annotators, items with their votes, or labels (the cleaned ones).
 
     CSV is made safe for spreadsheets: a text that one would run as a formula starts with an apostrophe. JSON and
-    Parquet hold texts as they are.
+    Parquet hold texts as they are. With `shape`, labels have the columns that another tool reads back.
     """
-    return exports.export_table(finished, table, file_format)
+    return exports.export_table(finished, table, file_format, query)

@@ -23,6 +23,8 @@ AnnotatorSort = Literal[
 ItemSort = Literal["-relabel_gain", "probability", "item"]
 Table = Literal["annotators", "items", "labels"]
 FileFormat = Literal["csv", "json", "parquet"]
+LabelShape = Literal["crowd-kit", "label-studio", "argilla", "doccano", "prodigy", "cleanlab", "hugging-face"]
+_PSEUDONYMS = "Call annotators by their opaque ids instead of their names."
 
 
 class Accuracy(BaseModel):
@@ -173,6 +175,7 @@ class AnnotatorQuery(Part):
     sort: AnnotatorSort = Field(
         "concern", description="`concern`: flagged first, then by lower accuracy. `-` is descending."
     )
+    pseudonyms: bool = Field(False, description=_PSEUDONYMS)
 
 
 class ItemQuery(Part):
@@ -185,3 +188,13 @@ class ItemQuery(Part):
         description="`-relabel_gain`: what to label again first; `probability`: the least certain first; `item`: as "
         "uploaded.",
     )
+    pseudonyms: bool = Field(False, description=_PSEUDONYMS)
+
+
+class ExportQuery(BaseModel):
+    """How a table is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pseudonyms: bool = Field(False, description=_PSEUDONYMS)
+    shape: LabelShape | None = Field(None, description="Of labels: in the columns that this tool reads back.")

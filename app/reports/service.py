@@ -130,7 +130,9 @@ def list_annotators(session: Session, finished: FinishedJob, query: AnnotatorQue
     )
     if rows is None:
         raise NotFound(f"There is no annotator {query.after!r} in this list.", param="after")
-    return PageOf[AnnotatorRow].of([_annotator_row(finished, row, name) for row, name in rows], query.limit)
+    return PageOf[AnnotatorRow].of(
+        [_annotator_row(finished, row, None if query.pseudonyms else name) for row, name in rows], query.limit
+    )
 
 
 def get_annotator(session: Session, finished: FinishedJob, public_id: str) -> AnnotatorDetail:
@@ -144,10 +146,11 @@ def get_annotator(session: Session, finished: FinishedJob, public_id: str) -> An
     )
 
 
-def _annotator_row(finished: FinishedJob, row: AnnotatorReport, name: str) -> AnnotatorRow:
+def _annotator_row(finished: FinishedJob, row: AnnotatorReport, name: str | None) -> AnnotatorRow:
+    """A row of the API, without a name under the id alone."""
     return AnnotatorRow(
         id=f"ann_{row.annotator}",
-        annotator=name,
+        annotator=f"ann_{row.annotator}" if name is None else name,
         task=None if row.task == ALL_TASKS else finished.tasks[row.task].name,
         n=row.n,
         accuracy=Accuracy(value=row.accuracy, low=row.accuracy_low, high=row.accuracy_high, method=row.accuracy_method),
@@ -172,7 +175,11 @@ def list_items(session: Session, finished: FinishedJob, query: ItemQuery) -> Pag
     rows = _find_items(session, finished, query)
     votes = report_item_queries.votes_on(session, finished.source, [item.item for _, item in rows[: query.limit]])
     return PageOf[ItemRow].of(
-        [_item_row(finished, report, item, votes.get(item.item, [])) for report, item in rows], query.limit
+        [
+            _item_row(finished, report, item, votes.get(item.item, []), pseudonyms=query.pseudonyms)
+            for report, item in rows
+        ],
+        query.limit,
     )
 
 
@@ -197,12 +204,17 @@ def _find_items(session: Session, finished: FinishedJob, query: ItemQuery) -> re
     return rows
 
 
-def _item_row(finished: FinishedJob, report: ItemReport, item: Item, votes: list[VoteRow]) -> ItemRow:
+def _item_row(
+    finished: FinishedJob, report: ItemReport, item: Item, votes: list[VoteRow], *, pseudonyms: bool = False
+) -> ItemRow:
     answers = finished.answers_of_item(item)
     return ItemRow(
         **_label(finished, report, item),
         model_probability=report.model_probability,
-        votes=[Vote(annotator=vote.name, label=answers[vote.label]) for vote in votes],
+        votes=[
+            Vote(annotator=f"ann_{vote.annotator}" if pseudonyms else vote.name, label=answers[vote.label])
+            for vote in votes
+        ],
         relabel_gain=report.relabel_gain,
     )
 
