@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Auto = Literal["auto"]
 MethodType = Literal["realm", "supervised", "aggregation"]
@@ -39,15 +39,13 @@ class Hyperparameters(BaseModel):
     expertise_update: ExpertiseUpdate | Auto = Field(
         "auto", description="`gradient`: AdamW with its own learning rate. `em`: streaming closed form."
     )
-    learning_rate: float | Auto = Field(
+    learning_rate: PositiveFloat | Auto = Field(
         "auto",
-        gt=0,
         description="AdamW learning rate of the language model, or of its adapters. `auto`: 1e-4 for encoders, 3e-4 "
         "for sequence-to-sequence models (T5), 2e-5 for causal ones (Llama, Qwen, GPT), 2e-4 with lora_rank.",
     )
-    answer_learning_rate: float | Auto = Field(
+    answer_learning_rate: PositiveFloat | Auto = Field(
         "auto",
-        gt=0,
         description="AdamW learning rate of what turns the language model's states z into logits of answers. Encoder: "
         "⟨z(x), A_k⟩ + b_k with a vector A_k per answer, or s·cos(z(x), z(option)) for options of the prompt's own. "
         "Language models: s·logit(letter k), read after the prompt and its lettered answers. A, b and s are learned.",
@@ -62,13 +60,13 @@ class Hyperparameters(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="Compute activations twice instead of keeping them: less memory, a third more time."
     )
-    expertise_learning_rate: float | Auto = Field("auto", gt=0, description="AdamW learning rate of the expertise.")
+    expertise_learning_rate: PositiveFloat | Auto = Field("auto", description="AdamW learning rate of the expertise.")
     weight_decay: float = Field(0.01, ge=0, description="Of the language model; never of the expertise.")
-    batch_size: int | Auto = Field("auto", gt=0, le=4096, description="Prompts per optimiser step.")
+    batch_size: Annotated[int, Field(gt=0, le=4096)] | Auto = Field("auto", description="Prompts per optimiser step.")
     accumulation_steps: int = Field(1, ge=1, le=1024, description="Micro-batches that make up one optimiser step.")
-    n_epochs: float | Auto = Field("auto", gt=0, le=100, description="Passes over the prompts.")
-    max_steps: int | Auto = Field("auto", gt=0, description="Optimiser steps; wins over n_epochs.")
-    time_budget_seconds: float | Auto = Field("auto", gt=0, description="Training stops at the step that reaches it.")
+    n_epochs: Annotated[float, Field(gt=0, le=100)] | Auto = Field("auto", description="Passes over the prompts.")
+    max_steps: PositiveInt | Auto = Field("auto", description="Optimiser steps; wins over n_epochs.")
+    time_budget_seconds: PositiveFloat | Auto = Field("auto", description="Training stops at the step that reaches it.")
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(

@@ -58,3 +58,9 @@ def test_each_family_learns_at_its_own_rate(family: str, lora_rank: int, rate: f
     plan, reasons = resolve(config, n_prompts=10, n_tasks=1, on_gpu=False, family=family)
     assert plan.learning_rate == reasons["learning_rate"]["value"] == rate
     assert reasons["learning_rate"]["why"]
+
+
+def test_everything_that_is_auto_by_default_may_be_called_so() -> None:
+    auto = {name: "auto" for name, field in Hyperparameters.model_fields.items() if field.default == "auto"}
+    assert len(auto) > 5
+    assert Hyperparameters.model_validate(auto) == Hyperparameters()
