@@ -10,7 +10,7 @@ DATA ?=
 DATA_DIR ?= .realm
 PORT ?= 8000
 
-.PHONY: help setup demo up test test-all fuzz screenshots browser check lint typecheck format clean
+.PHONY: help setup demo up test test-all fuzz screenshots audit browser check lint typecheck format clean
 
 help:
 	@echo "make demo        show everything on a sample, in a few minutes (DATA=file.csv: on your labels)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test        what must pass before a change is merged: style, types, imports, tests"
 	@echo "make test-all    the same with the slow tests; make fuzz: hours of random input instead of seconds"
 	@echo "make screenshots pictures of every page, in docs/images"
+	@echo "make audit       known vulnerabilities of the dependencies; needs the network"
 	@echo "make format      put the code into shape; make clean: remove all that was made"
 
 setup: $(INSTALLED)
@@ -48,6 +49,10 @@ test-all: check browser
 
 fuzz: setup
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz --timeout=0
+
+audit: setup
+	$(INSTALL) -e '.[audit]'
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 screenshots: setup browser
 	$(BIN)/python -m tests.end_to_end.screenshots docs/images
