@@ -75,11 +75,11 @@ class Row:
 
 def main() -> int:
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="realm-faults-") as name, _small_disk(Path(name)) as disk:
-        possible = _possible(options.faults, disk)
+    with tempfile.TemporaryDirectory(prefix="realm-faults-") as name, small_disk(Path(name)) as disk:
+        faults = possible(options.faults, disk)
         with stage(Path(name), disk or Path(name) / "artifacts", options.seed) as running:
             _tell(f"undisturbed: {running.seconds}")
-            rows = [try_fault(running, fault, options.times) for fault in possible]
+            rows = [try_fault(running, fault, options.times) for fault in faults]
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "faults.md").write_text(_markdown(rows))
@@ -102,7 +102,7 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[Path | None]:
+def small_disk(folder: Path) -> Iterator[Path | None]:
     """A small file system for the artifacts, where we may make one."""
     disk = folder / "disk"
     disk.mkdir()
@@ -116,7 +116,7 @@ def _small_disk(folder: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
-def _possible(names: list[str], disk: Path | None) -> list[str]:
+def possible(names: list[str], disk: Path | None) -> list[str]:
     """The faults without those that cannot be made here, which is said."""
     missing = {
         "disk_full": None if disk else "a small file system cannot be mounted here (needs root)",

@@ -32,4 +32,4 @@ def ten_minutes_ahead(folder: Path) -> tuple[str, ...]:
     if not library.exists():
         command = ["cc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-", "-ldl"]
         subprocess.run(command, input=_TEN_MINUTES_AHEAD, text=True, check=True)
-    return "env", f"LD_PRELOAD={library}"
+    return str(shutil.which("env")), f"LD_PRELOAD={library}"

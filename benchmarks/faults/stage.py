@@ -36,7 +36,7 @@ SETTINGS = {
     "REALM_TORCH_THREADS": "1",
     "REALM_MAX_ATTEMPTS": "3",
 }
-TRAINING = {"n_epochs": 40, "batch_size": 8, "patience": 1000, "cross_fit_folds": 0, "learning_rate": 1e-3}
+TRAINING = {"n_epochs": 15, "batch_size": 8, "patience": 1000, "cross_fit_folds": 0, "learning_rate": 1e-3}
 PATIENCE = 240.0  # a job that has not ended by then is lost
 
 T = TypeVar("T")
