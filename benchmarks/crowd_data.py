@@ -9,7 +9,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+
+from realm_core.annotations import UNKNOWN, Annotations, IntArray, Task
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,29 @@ def crowd_sets(folder: Path, names: list[str] | None = None) -> list[CrowdSet]:
     if unknown:
         raise SystemExit(f"No set {', '.join(unknown)} in {folder!s}; there are {', '.join(found)}.")
     return [found[name] for name in names or found]
+
+
+def annotations_of(crowd: CrowdSet) -> Annotations:
+    """The set as arrays, the last label of each (item, annotator) counting; gold where it is one of the answers."""
+    labels = crowd.labels.unique(["item_id", "annotator"], keep="last", maintain_order=True)
+    items = labels.unique("item_id", keep="first", maintain_order=True)
+    answers, annotators = (sorted(labels[column].unique()) for column in ("label", "annotator"))
+    of_item, of_annotator, of_answer = (
+        {name: index for index, name in enumerate(names)} for names in (items["item_id"], annotators, answers)
+    )
+    gold = crowd.gold
+    return Annotations(
+        tasks=(Task(crowd.name, tuple(answers)),),
+        annotators=tuple(annotators),
+        item_ids=tuple(items["item_id"]),
+        item_task=np.zeros(len(items), dtype=np.int32),
+        item=_indices(labels["item_id"], of_item),
+        annotator=_indices(labels["annotator"], of_annotator),
+        label=_indices(labels["label"], of_answer),
+        prompts=tuple(items["prompt"]) if crowd.has_text else None,
+        gold=np.array([of_answer.get(gold.get(name, ""), UNKNOWN) for name in items["item_id"]], dtype=np.int32),
+    )
+
+
+def _indices(names: pl.Series, index_of: dict[str, int]) -> IntArray:
+    return np.array([index_of[name] for name in names], dtype=np.int32)
