@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from app.errors import Unavailable
 from app.inference.batching import Answers, BatchingThread
@@ -86,6 +87,16 @@ def test_what_waits_for_a_busy_model_shares_one_batch(batching: BatchingThread, 
     for answers in waiting:
         answers.result(10)
     assert stand_in.batches == [["first"], ["ab", "cd", "ef"]]
+
+
+def test_batches_are_counted_for_prometheus(batching: BatchingThread, stand_in: StandIn) -> None:
+    def value(sample: str) -> float:
+        return REGISTRY.get_sample_value(f"realm_predict_batch_{sample}") or 0.0
+
+    before = {name: value(name) for name in ("inputs_count", "inputs_sum", "seconds_count")}
+    while_busy(batching, stand_in, lambda: submit(batching, stand_in, "ab", "cd")).result(10)
+    grown = {name: value(name) - old for name, old in before.items()}
+    assert grown == {"inputs_count": 2, "inputs_sum": 3, "seconds_count": 2}
 
 
 def test_one_text_does_not_wait_for_a_long_list(batching: BatchingThread, stand_in: StandIn) -> None:
