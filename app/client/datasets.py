@@ -68,6 +68,29 @@ class Datasets(Resource):
     def list(self, **query: Any) -> Iterator[Json]:
         return self._transport.pages("/v1/datasets", query)
 
+    def append(self, dataset: str, annotations: Sequence[Json], **settings: Any) -> Json:
+        """Add rows that are at hand; the answer is the next version."""
+        path, body = f"/v1/datasets/{segment(dataset)}/annotations", {"annotations": annotations, **settings}
+        return self._transport.request_object("POST", path, json=body)
+
+    def versions(self, dataset: str, **query: Any) -> Iterator[Json]:
+        return self._transport.pages(f"/v1/datasets/{segment(dataset)}/versions", query)
+
+    def version(self, dataset: str, number: int) -> Json:
+        return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}/versions/{number}")
+
+    def diff(self, dataset: str, older: int, newer: int) -> Json:
+        """What changed between two versions: counts, and every label that was added or superseded."""
+        return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}/versions/{older}/diff/{newer}")
+
+    def statistics(self, dataset: str, **query: Any) -> Json:
+        return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}/statistics", params=query)
+
+    def annotations(self, dataset: str, **query: Any) -> bytes:
+        """The labels as they came; `format`, `version` and `pseudonyms` say how."""
+        path = f"/v1/datasets/{segment(dataset)}/annotations"
+        return self._transport.request("GET", path, params=query).content
+
     def delete(self, dataset: str, *, cascade: bool = False) -> None:
         self._transport.request(
             "DELETE", f"/v1/datasets/{segment(dataset)}", params={"cascade": True} if cascade else {}

@@ -27,10 +27,15 @@ class Reports(Resource):
         return self._transport.request_object("GET", f"/v1/fine_tuning/jobs/{segment(job)}/items/{segment(item)}")
 
     def export(
-        self, job: str, table: Literal["annotators", "items", "labels"], format_: Literal["csv", "json", "parquet"]
+        self,
+        job: str,
+        table: Literal["annotators", "items", "labels"],
+        format_: Literal["csv", "json", "parquet"],
+        **query: Any,
     ) -> bytes:
-        """A whole table of the report as a file."""
-        return self._transport.request("GET", f"/v1/fine_tuning/jobs/{segment(job)}/export/{table}.{format_}").content
+        """A whole table of the report as a file; `shape` and `pseudonyms` say how it is written."""
+        path = f"/v1/fine_tuning/jobs/{segment(job)}/export/{table}.{format_}"
+        return self._transport.request("GET", path, params=query).content
 
 
 class Models(Resource):
@@ -44,6 +49,13 @@ class Models(Resource):
 
     def delete(self, model: str) -> None:
         self._transport.request("DELETE", f"/v1/models/{segment(model)}")
+
+    def set_alias(self, model: str, alias: str) -> Json:
+        """Let a name stand for a model wherever its id does."""
+        return self._transport.request_object("PUT", f"/v1/models/{segment(model)}/aliases/{segment(alias)}")
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        self._transport.request("DELETE", f"/v1/models/{segment(model)}/aliases/{segment(alias)}")
 
 
 class ApiKeys(Resource):
