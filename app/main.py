@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 import app.access.routes
+import app.annotators.routes
 import app.dashboard.pages
 import app.datasets.file_routes
 import app.datasets.routes
@@ -54,6 +55,7 @@ def create_app() -> FastAPI:
         app.health.router,
         app.access.routes.router,
         app.projects.routes.router,
+        app.annotators.routes.router,
         app.datasets.routes.router,
         app.datasets.file_routes.router,
         app.fine_tuning.routes.router,

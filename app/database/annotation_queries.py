@@ -34,7 +34,17 @@ class LoadedAnnotations:
 
 
 def annotator_ids(session: Session, project_id: str, names: Sequence[str]) -> IntArray:
-    """The keys of a project's annotators by name, made for those that are new. (R,)"""
+    """The keys of a project's annotators by name, made for those that are new. (R,)
+
+    None of them can be erased until this transaction ends. One that is being erased is made anew.
+    """
+    ids: dict[str, int] = {}
+    while len(ids) < len(set(names)):
+        ids = _annotator_ids(session, project_id, names)
+    return np.array([ids[name] for name in names], np.int32)
+
+
+def _annotator_ids(session: Session, project_id: str, names: Sequence[str]) -> dict[str, int]:
     given = {"project_id": project_id, "names": list(names)}
     session.execute(
         text(
@@ -47,8 +57,7 @@ def annotator_ids(session: Session, project_id: str, names: Sequence[str]) -> In
     found = select(Annotator.name, Annotator.id).where(
         Annotator.project_id == project_id, Annotator.name == any_(bindparam("names", type_=ARRAY(TEXT)))
     )
-    ids = dict(session.execute(found, given).all())
-    return np.array([ids[name] for name in names], np.int32)
+    return dict(session.execute(found.with_for_update(read=True, key_share=True), given).all())
 
 
 def load_annotations(session: Session, dataset_key: int, version: int) -> LoadedAnnotations:

@@ -146,12 +146,12 @@ def delete_dataset(session: Session, dataset: Dataset) -> None:
 
 
 def delete_jobs(session: Session, dataset: Dataset) -> list[str]:
-    """Remove the jobs of a dataset, their reports and models; returns where the models' files lie."""
+    """Remove the jobs of a dataset, their reports and models; returns where their files lie."""
     jobs = select(Job.key).where(Job.dataset_id == dataset.id)
     models = delete(FineTunedModel).where(FineTunedModel.job_key.in_(jobs)).returning(FineTunedModel.artifact)
     artifacts = list(session.execute(models).scalars())
-    session.execute(delete(Job).where(Job.dataset_id == dataset.id))
-    return artifacts
+    deleted = session.execute(delete(Job).where(Job.dataset_id == dataset.id).returning(Job.id)).scalars()
+    return [*artifacts, *(f"jobs/{job_id}" for job_id in deleted)]
 
 
 def add_file(session: Session, **values: Any) -> File:
