@@ -30,6 +30,7 @@ def run(command: list[str], service: WholeService, folder: Path) -> None:
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
 
 
+@pytest.mark.slow  # it trains twice; the tests of the calls themselves are quick
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_examples_run(service: WholeService, tmp_path: Path) -> None:
     """Those with curl first: they write the file that those in Python upload."""
