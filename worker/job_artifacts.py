@@ -9,6 +9,7 @@ import structlog
 
 from app.artifacts import ArtifactDamaged, get_artifacts
 from app.database import attempt_queries
+from app.database.attempt_queries import Claim
 from app.database.session import transaction
 from app.database.tables import JobCheckpoint
 
@@ -53,12 +54,17 @@ def drop_checkpoints_of_finished_jobs() -> None:
     _free(checkpoints)
 
 
-def drop_model(job_id: str, attempt: int) -> None:
-    """Remove what an attempt that did not succeed stored of its model."""
+def drop_leavings(job_id: str, claim: Claim) -> None:
+    """Remove what an attempt that did not succeed stored of its model, and checkpoints that it could not record."""
+    with transaction() as session:
+        recorded = {checkpoint.artifact for checkpoint in attempt_queries.stored_checkpoints(session, claim.job_key)}
+    folder = f"jobs/{job_id}/checkpoints"
     try:
-        get_artifacts().delete(model_prefix(job_id, attempt))
+        own = [f"{folder}/{name}" for name in get_artifacts().names(folder) if name.endswith(f"-{claim.attempt}")]
+        for prefix in (model_prefix(job_id, claim.attempt), *(prefix for prefix in own if prefix not in recorded)):
+            get_artifacts().delete(prefix)
     except OSError as error:
-        log.warning("cannot remove an unfinished model", job=job_id, attempt=attempt, error=str(error))
+        log.warning("cannot remove unfinished files", job=job_id, attempt=claim.attempt, error=str(error))
 
 
 def _free(checkpoints: Sequence[JobCheckpoint]) -> None:

@@ -17,7 +17,7 @@ from app.observability import configure_logging
 from app.queue import ring, unread_messages
 from app.settings import Settings, get_settings
 from worker import failures
-from worker.job_artifacts import drop_checkpoints_of_finished_jobs, drop_model
+from worker.job_artifacts import drop_checkpoints_of_finished_jobs, drop_leavings
 from worker.outages import database_is_away
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ PASSES_PER_LEASE = 6
 def reconcile(settings: Settings) -> None:
     """One pass: end or requeue what lost its lease, ring for what nobody was told of, let go of old files."""
     for lost in _settle_lost_attempts(settings):
-        drop_model(lost.job_id, lost.claim.attempt)
+        drop_leavings(lost.job_id, lost.claim)
     with transaction() as session:
         waiting = attempt_queries.jobs_to_ring(session, unread_messages())
         if not all(ring(job_id) for job_id in waiting):

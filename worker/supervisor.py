@@ -29,7 +29,7 @@ from app.settings import Settings, get_settings
 from worker import failures
 from worker.child import Child
 from worker.failures import Failure
-from worker.job_artifacts import drop_model
+from worker.job_artifacts import drop_leavings
 from worker.memory import oom_kills
 from worker.outages import database_is_away, outlast
 from worker.work_folders import FAILURE_FILE, open_work_folder
@@ -155,7 +155,7 @@ def _record(job_id: str, claim: Claim, end: End, log_tail: str, patience: float)
             return True
 
     if outlast(write, patience):
-        drop_model(job_id, claim.attempt)
+        outlast(lambda: drop_leavings(job_id, claim), patience)
 
 
 def _transition(session: Session, job_id: str, claim: Claim, end: End) -> None:

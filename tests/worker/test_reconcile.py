@@ -52,13 +52,20 @@ def store(prefix: str, folder: Path) -> None:
 
 def test_a_lost_job_is_queued_again_and_rung_for(project: ProjectKeys, tmp_path: Path) -> None:
     job = lost_job(project)
-    store(model_prefix(job.id, 1), tmp_path)
+    recorded, unrecorded = (checkpoint_prefix(job.id, 1, step) for step in (10, 20))
+    with transaction() as session:
+        checkpoint = NewCheckpoint(f"{job.id}-10", 10, {}, recorded)
+        attempt_queries.record(session, Claim(job.key, 1), News(checkpoints=(checkpoint,)))
+    for prefix in (model_prefix(job.id, 1), recorded, unrecorded):
+        store(prefix, tmp_path)
     reconcile(get_settings())
     row = reload(job)
     assert (row.status, row.attempt, row.lost_attempts) == ("queued", 1, 1)
     assert messages_of(job)[-1] == "The worker that ran the job stopped answering. The job is queued again."
     assert job.id in get_redis().lindex(QUEUE, 0)
     assert get_artifacts().manifest(model_prefix(job.id, 1)) is None
+    assert get_artifacts().manifest(recorded) is not None
+    assert get_artifacts().manifest(unrecorded) is None
 
 
 def test_a_job_that_keeps_losing_its_worker_fails(project: ProjectKeys) -> None:
