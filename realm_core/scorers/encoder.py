@@ -36,10 +36,9 @@ class EncoderScorer(Scorer):
 
     def start_answers(self, tasks: Sequence[Task]) -> None:
         super().start_answers(tasks)
-        for task in tasks:
-            embeddings = self._embed(task.descriptions)
-            self.answers.append(nn.Parameter(embeddings))
-            self.biases.append(nn.Parameter(torch.zeros(len(embeddings), device=self.device)))
+        embeddings = [self._embed(task.descriptions) for task in tasks]
+        self.answers = nn.ParameterList(embeddings)
+        self.biases = nn.ParameterList(torch.zeros(len(of_task), device=self.device) for of_task in embeddings)
 
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> Tensor:
@@ -64,9 +63,8 @@ class EncoderScorer(Scorer):
 
     def restore_answers(self, tasks: Sequence[Task], tensors: dict[str, Tensor]) -> None:
         super().restore_answers(tasks, tensors)
-        for task in range(len(tasks)):
-            self.answers.append(nn.Parameter(tensors[f"answers.{task}"]))
-            self.biases.append(nn.Parameter(tensors[f"biases.{task}"]))
+        self.answers = nn.ParameterList(tensors[f"answers.{task}"] for task in range(len(tasks)))
+        self.biases = nn.ParameterList(tensors[f"biases.{task}"] for task in range(len(tasks)))
 
     def encode(
         self, prompts: Sequence[str], tasks: Sequence[int], options: Sequence[tuple[str, ...] | None]

@@ -236,3 +236,18 @@ def test_weights_that_are_incomplete_are_refused(folders: dict[str, Path], tmp_p
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(BaseModelUnavailable, match="incomplete"):
         load_scorer(folder, 32)
+
+
+@pytest.mark.parametrize("name", SAVE)
+@pytest.mark.parametrize("own_options", [False, True])
+def test_in_bf16_logits_are_fp32_and_about_the_same(name: str, own_options: bool, folders: dict[str, Path]) -> None:
+    scorer = started(folders[name])
+    options = [("billing", "praise"), ("delivery",), ANSWERS, ANSWERS] if own_options else [None] * 4
+    inputs = scorer.collate(scorer.encode(PROMPTS, [int(own_options)] * 4, options))
+    with torch.inference_mode():
+        _, exact = scorer.embed_and_score(inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            embedding, logits = scorer.embed_and_score(inputs)
+    assert embedding.dtype == logits.dtype == torch.float32
+    assert not torch.equal(logits, exact)
+    torch.testing.assert_close(logits, exact, atol=0.05, rtol=0.05)

@@ -139,3 +139,18 @@ def test_no_copy_of_a_model_stays_on_disk(client: TestClient, model: MadeModel) 
     assert list((get_settings().data_dir / "cache" / "models").iterdir()) == []
     assert client.delete(f"/v1/models/{model.id}").status_code == 200
     assert get_artifacts().manifest(model.artifact) is None
+
+
+def test_a_prompt_with_options_of_its_own(
+    client: TestClient, project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel], tmp_path: Path
+) -> None:
+    loaded = Predictor.load(folder)._model
+    loaded.scorer.restore_answers([Task("choice", ())], loaded.scorer.own_tensors())
+    own = FineTuned(loaded.scorer, PerfectChannel(), (Task("choice", ()),), ("ann_a",))
+    model = make_model(project, save_model(tmp_path / "own", own, {}))
+    inputs = [{"prompt": "green trees", "options": ["home", "a book"]}, {"prompt": "green trees"}]
+    choice, fault = client.post(f"/v1/models/{model.id}/predict", json={"inputs": inputs}).json()
+    close_inference()
+    assert score_by_label(choice).keys() == {"home", "a book"}
+    assert sum(score_by_label(choice).values()) == pytest.approx(1)
+    assert "send the prompt's `options`" in fault["error"]["message"]
