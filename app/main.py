@@ -23,6 +23,7 @@ import app.fine_tuning.routes
 import app.health
 import app.inference.routes
 import app.projects.routes
+import app.reports.decision_routes
 import app.reports.routes
 from app.access.authentication import guard
 from app.api_document import DocumentedAPI
@@ -61,6 +62,7 @@ def create_app() -> FastAPI:
         app.fine_tuning.routes.router,
         app.inference.routes.router,
         app.reports.routes.router,
+        app.reports.decision_routes.router,
         app.dashboard.pages.router,
     ):
         application.include_router(router)

@@ -91,7 +91,7 @@ def have_unfinished_jobs(session: Session, dataset_keys: Sequence[int]) -> bool:
 
 
 def erase(session: Session, annotator: Annotator, dataset_keys: Sequence[int]) -> None:
-    """Remove an annotator's labels from some datasets, their name and their report rows."""
+    """Remove an annotator's labels from some datasets, their name, report rows and decisions."""
     for key in dataset_keys:
         statement = text(f"DELETE FROM annotations_{int(key)} WHERE annotator = :annotator")
         session.execute(statement, {"annotator": annotator.id})

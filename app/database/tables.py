@@ -329,6 +329,24 @@ class AnnotatorReport(Base):
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
+class Decision(Base):
+    """What somebody decided of an annotator upon a report, with the figures of that moment."""
+
+    __tablename__ = "decisions"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)  # dec_…
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"))
+    annotator: Mapped[int] = mapped_column(ForeignKey("annotators.id", ondelete="CASCADE"), index=True)
+    action: Mapped[str] = mapped_column(Text)  # keep, retrain, pause, drop
+    note: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    key_id: Mapped[str] = mapped_column(Text)
+    key_name: Mapped[str] = mapped_column(Text)  # as it was then
+    created_at: Mapped[datetime] = _created_at()
+    __table_args__ = (
+        Index("ix_decisions_job_key_annotator_created_at_id", "job_key", "annotator", "created_at", "id"),
+    )
+
+
 class ItemReport(Base):
     """The most probable true label of one item."""
 

@@ -281,6 +281,30 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_annotator_reports_annotator"), "annotator_reports", ["annotator"], unique=False)
     op.create_table(
+        "decisions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("job_key", sa.Integer(), nullable=False),
+        sa.Column("annotator", sa.Integer(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("evidence", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("key_name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["annotator"], ["annotators.id"], name=op.f("fk_decisions_annotator"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["job_key"], ["jobs.key"], name=op.f("fk_decisions_job_key"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
+    )
+    op.create_index(op.f("ix_decisions_annotator"), "decisions", ["annotator"], unique=False)
+    op.create_index(
+        "ix_decisions_job_key_annotator_created_at_id",
+        "decisions",
+        ["job_key", "annotator", "created_at", "id"],
+        unique=False,
+    )
+    op.create_table(
         "item_reports",
         sa.Column("job_key", sa.Integer(), nullable=False),
         sa.Column("item", sa.Integer(), nullable=False),
@@ -368,6 +392,9 @@ def downgrade() -> None:
     op.drop_table("job_checkpoints")
     op.drop_index("ix_item_reports_job_key_relabel_gain", table_name="item_reports")
     op.drop_table("item_reports")
+    op.drop_index("ix_decisions_job_key_annotator_created_at_id", table_name="decisions")
+    op.drop_index(op.f("ix_decisions_annotator"), table_name="decisions")
+    op.drop_table("decisions")
     op.drop_index(op.f("ix_annotator_reports_annotator"), table_name="annotator_reports")
     op.drop_table("annotator_reports")
     op.drop_table("login_links")

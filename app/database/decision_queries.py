@@ -1,0 +1,32 @@
+"""What people decided of annotators, upon a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from app.database.tables import Decision
+
+
+def add_decision(session: Session, **values: Any) -> Decision:
+    return session.execute(insert(Decision).values(**values).returning(Decision)).scalar_one()
+
+
+def find_decision(session: Session, job_key: int, annotator: int, decision_id: str) -> Decision | None:
+    of_both = (Decision.job_key == job_key, Decision.annotator == annotator)
+    return session.execute(select(Decision).where(Decision.id == decision_id, *of_both)).scalar_one_or_none()
+
+
+def list_decisions(
+    session: Session, job_key: int, annotator: int, *, after: Decision | None, limit: int, descending: bool
+) -> list[Decision]:
+    """A page of what was decided of an annotator by (created_at, id), one more than `limit` when there are more."""
+    query = select(Decision).where(Decision.job_key == job_key, Decision.annotator == annotator)
+    if after is not None:
+        here, mark = func.row(Decision.created_at, Decision.id), func.row(after.created_at, after.id)
+        query = query.where(here < mark if descending else here > mark)
+    columns = (Decision.created_at, Decision.id)
+    order = [column.desc() for column in columns] if descending else list(columns)
+    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
