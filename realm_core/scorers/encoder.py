@@ -84,7 +84,7 @@ class EncoderScorer(Scorer):
 
     def _cut(self, texts: Sequence[str]) -> list[tuple[list[int], int, bool]]:
         """Token ids cut at the end to max_length, how many there were, and whether some are gone."""
-        before, after = self.special_tokens()
+        before, after = self.special_tokens
         room = self.max_length - len(before) - len(after)
         return [
             ([*before, *ids[:room], *after], len(before) + len(ids) + len(after), len(ids) > room)

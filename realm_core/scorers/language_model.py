@@ -14,6 +14,7 @@ the strings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,15 +46,14 @@ class LanguageModelScorer(Scorer):
     def encode(
         self, prompts: Sequence[str], tasks: Sequence[int], options: Sequence[tuple[str, ...] | None]
     ) -> list[EncodedPrompt]:
-        before, after = self.special_tokens()
+        before, after = self.special_tokens
         if not self.ends_input:
             after = []
-        of_task = self.tokens_of([_list_of(task.descriptions) for task in self.tasks])
         of_options = iter(self.tokens_of([_list_of(own) for own in options if own is not None]))
         encoded = []
         for ids, task, own in zip(self.tokens_of(prompts), tasks, options, strict=True):
             answers = self.tasks[task].descriptions if own is None else own
-            rest = [*(of_task[task] if own is None else next(of_options)), *after]
+            rest = [*(self._lists[task] if own is None else next(of_options)), *after]
             room = self._room(len(before) + len(rest), len(answers))
             encoded.append(
                 EncodedPrompt(
@@ -66,6 +66,11 @@ class LanguageModelScorer(Scorer):
                 )
             )
         return encoded
+
+    @cached_property
+    def _lists(self) -> list[list[int]]:
+        """The tokens of each task's list of answers."""
+        return self.tokens_of([_list_of(task.descriptions) for task in self.tasks])
 
     def _room(self, n_fixed: int, n_answers: int) -> int:
         """Tokens that a prompt may have beside the list of its answers."""

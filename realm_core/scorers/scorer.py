@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -139,6 +140,7 @@ class Scorer(nn.Module):
         encoded = self.tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]]
 
+    @cached_property
     def special_tokens(self) -> tuple[list[int], list[int]]:
         """What the tokenizer puts before and after a text."""
         bare, whole = self.tokens_of(["A"])[0], list(self.tokenizer("A")["input_ids"])

@@ -162,7 +162,7 @@ def test_long_prompts_are_cut_and_their_answers_never(name: str, folders: dict[s
     assert (short.truncated, long.truncated) == (False, True)
     assert long.n_tokens > 500
     assert len(long.token_ids) - len(short.token_ids) == 16 - short.n_tokens
-    tail = len(short.token_ids) - short.n_tokens - len(scorer.special_tokens()[0])
+    tail = len(short.token_ids) - short.n_tokens - len(scorer.special_tokens[0])
     assert long.token_ids[-tail:] == short.token_ids[-tail:]
 
 
