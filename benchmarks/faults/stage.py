@@ -81,6 +81,14 @@ class Stage:
         self.dataset = str(self.client.datasets.create(crowd(N_ITEMS), name="crowd")["id"])
         self.seconds = {kind: self.measured(kind) for kind in ("aggregation", "training")}
 
+    def close(self) -> None:
+        """Leave the service."""
+        self.client.close()
+        get_engine().dispose()
+        get_redis().close()
+        for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts):
+            cached.cache_clear()
+
     def process(self, name: str) -> psutil.Process:
         """A part of the service: postgres, redis, api, worker or reconcile."""
         return psutil.Process(int(json.loads((self.data_dir / "processes.json").read_text())[name]["pid"]))
@@ -208,11 +216,10 @@ def stage(folder: Path, artifacts: Path, seed: int) -> Iterator[Stage]:
     settings["REALM_ARTIFACTS_URL"] = artifacts.as_uri()
     before = dict(os.environ)
     with running_service(folder / "data", settings) as service:
+        running = Stage(folder, artifacts, service.url, service.api_key, seed)
         try:
-            yield Stage(folder, artifacts, service.url, service.api_key, seed)
+            yield running
         finally:
-            get_engine().dispose()
+            running.close()
             os.environ.clear()
             os.environ.update(before)
-            for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts):
-                cached.cache_clear()
