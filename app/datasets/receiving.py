@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+from anyio.lowlevel import EventLoopToken, current_token
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -193,7 +194,7 @@ async def _with_body(request: Request, work: Callable[[Iterator[bytes]], T]) -> 
     send, receive = anyio.create_memory_object_stream[bytes | Exception](_PIECES_AHEAD)
     reading = asyncio.create_task(_read_ahead(request, send))
     try:
-        return await anyio.to_thread.run_sync(work, _received(receive), limiter=_AT_ONCE)
+        return await anyio.to_thread.run_sync(work, _received(receive, current_token()), limiter=_AT_ONCE)
     finally:
         reading.cancel()
         receive.close()
@@ -232,11 +233,11 @@ async def _large_pieces(request: Request) -> AsyncIterator[bytes]:
     yield bytes(piece)
 
 
-def _received(receive: MemoryObjectReceiveStream[bytes | Exception]) -> Iterator[bytes]:
-    """The pieces of the body, in the thread that reads it."""
+def _received(receive: MemoryObjectReceiveStream[bytes | Exception], loop: EventLoopToken) -> Iterator[bytes]:
+    """The pieces of the body, in whatever thread reads it."""
     while True:
         try:
-            piece = anyio.from_thread.run(receive.receive)
+            piece = anyio.from_thread.run(receive.receive, token=loop)
         except anyio.EndOfStream:
             return
         if isinstance(piece, Exception):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
 from typing import Literal
 
 OnError = Literal["abort", "skip"]
@@ -35,11 +37,12 @@ class TooLarge(BadData):
 
 
 class Faults:
-    """The faults found so far: listed up to a cap, counted without one."""
+    """The faults found so far, by whatever thread: listed up to a cap, counted without one."""
 
     def __init__(self, on_error: OnError) -> None:
         self._on_error = on_error
         self._listed: list[Fault] = []
+        self._lock = Lock()
         self.rejected = 0  # rows, not faults: a row may have several
 
     @property
@@ -48,11 +51,9 @@ class Faults:
 
     def add(self, faults: Iterable[Fault], n_rows: int) -> None:
         """Note the faults of `n_rows` rows. Raises BadData when there is nothing left to hope for."""
-        self.rejected += n_rows
-        for fault in faults:
-            if len(self._listed) == MAX_FAULTS_KEPT:
-                break
-            self._listed.append(fault)
+        with self._lock:
+            self.rejected += n_rows
+            self._listed += islice(faults, MAX_FAULTS_KEPT - len(self._listed))
         if self._on_error == "abort" and len(self._listed) == MAX_FAULTS_KEPT:
             self.raise_if_any()
 

@@ -9,6 +9,7 @@ table = reader.finish()
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,15 @@ class AnnotationFile(Protocol):
     def frames(self) -> Iterator[pl.DataFrame]: ...
 
 
+def _one_ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same blocks, each read by another thread while the one before it is in use: that keeps two cores busy."""
+    with ThreadPoolExecutor(1, "read-ahead") as thread:
+        following = thread.submit(next, frames, None)
+        while (frame := following.result()) is not None:
+            following = thread.submit(next, frames, None)
+            yield frame
+
+
 class AnnotationReader:
     """Numbers items, annotators, tasks and labels. `known` are the tasks that a dataset has already."""
 
@@ -52,16 +62,19 @@ class AnnotationReader:
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """The items that each block brings: item, task_number, key, item_id, prompt, options. Raises BadData."""
-        for frame in self._file.frames():
-            new_items = self._number(self._checked(frame))
+        for frame in _one_ahead(self._clean_frames()):
+            new_items = self._number(self._without_unknown(frame))
             if self._rows.size + self._n_ignored > self._options.limits.max_rows:
                 raise TooLarge("too_many_rows", f"There are more than {self._options.limits.max_rows:,} rows.")
             yield new_items
         self._faults.raise_if_any()
 
-    def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The rows that are good by themselves."""
-        frame = clean(frame, has_text=self.has_text, limits=self._options.limits, faults=self._faults)
+    def _clean_frames(self) -> Iterator[pl.DataFrame]:
+        for frame in self._file.frames():
+            yield clean(frame, has_text=self.has_text, limits=self._options.limits, faults=self._faults)
+
+    def _without_unknown(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows whose labels count, and can be answers."""
         if self._options.ignore_labels:
             kept = frame.filter(~pl.col("label").is_in(list(self._options.ignore_labels)))
             self._n_ignored += frame.height - kept.height
