@@ -33,9 +33,10 @@ class _Rule:
 def clean(frame: pl.DataFrame, *, has_text: bool, limits: Limits, faults: Faults) -> pl.DataFrame:
     """The good rows of a block of text columns, empty cells null, times and numbers as numbers; faults are noted."""
     present = [name for name in COLUMNS if name in frame.columns]
-    rules = _rules(present, has_text, limits)
-    frame = _without_broken(frame, rules, faults)
-    frame = frame.with_columns(pl.when(~_blank(name)).then(pl.col(name)).alias(name) for name in present)
+    needed = ["annotator", "label", "prompt" if has_text else "item_id"]
+    frame = _without_broken(frame, _rules(present, needed, limits), faults)
+    optional = [name for name in present if name not in needed]
+    frame = frame.with_columns(pl.when(~_blank(name)).then(pl.col(name)).alias(name) for name in optional)
     for column, read in _READ_VALUES.items():
         if column in present:
             frame = _read_column(frame, column, partial(read, limits=limits), faults)
@@ -46,8 +47,7 @@ def _blank(name: str) -> pl.Expr:
     return pl.col(name).is_null() | (pl.col(name).str.strip_chars() == "")
 
 
-def _rules(present: list[str], has_text: bool, limits: Limits) -> list[_Rule]:
-    needed = ["annotator", "label", "prompt" if has_text else "item_id"]
+def _rules(present: list[str], needed: list[str], limits: Limits) -> list[_Rule]:
     too_long = f"The text is longer than {limits.max_field_bytes:,} bytes."
     return [
         *(_Rule(name, f"empty_{name}", f"The {name} is empty.", _blank(name)) for name in needed),

@@ -116,11 +116,13 @@ class AnnotationReader:
         return frame.filter(~contradicts)
 
     def _annotator_numbers(self, names: pl.Series) -> IntArray:
-        numbers = [self._annotators.setdefault(name, len(self._annotators)) for name in names.to_list()]
+        distinct = names.unique(maintain_order=True).to_frame()
+        numbers = [self._annotators.setdefault(name, len(self._annotators)) for name in distinct.to_series()]
         if len(self._annotators) > self._options.limits.max_annotators:
             detail = f"There are more than {self._options.limits.max_annotators:,} annotators: is it the right column?"
             raise TooLarge("too_many_annotators", detail)
-        return np.array(numbers, np.int32)
+        distinct = distinct.with_columns(pl.Series("number", numbers, pl.Int32))
+        return names.to_frame().join(distinct, on=names.name, how="left", maintain_order="left")["number"].to_numpy()
 
     @property
     def first_rows(self) -> NDArray[np.uint32]:
