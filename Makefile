@@ -24,7 +24,7 @@ help:
 setup: $(INSTALLED)
 	@:
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): Makefile pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "REALM needs Python 3.11 or newer, and there is none in PATH." \
 		"Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making the environment in .venv; this takes some minutes, once."; \
