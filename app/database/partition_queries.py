@@ -113,14 +113,22 @@ def copy_annotations(
         "dataset_key": np.broadcast_to(np.int32(dataset_key), len(table.item)),
         "added_in": np.broadcast_to(np.int32(version), len(table.item)),
         "item": table.item,
-        "annotator": annotator_ids[table.annotator],
+        "annotator": _mapped(annotator_ids, table.annotator),
         "label": table.label,
     }
     optional, known = _optional_columns(table)
     for which in np.unique(known):  # the rows that lack the same values go together: NULLs make rows differ in width
         names = [name for bit, name in enumerate(optional) if which >> bit & 1]
-        rows = np.flatnonzero(known == which)
-        copy_binary(session, target, columns | {name: optional[name] for name in names}, rows)
+        copy_binary(session, target, columns | {name: optional[name] for name in names}, known == which)
+
+
+def _mapped(ids: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """ids[numbers], a part at a time: numpy makes a 64-bit copy of what it indexes with."""
+    found = np.empty_like(numbers)
+    for start in range(0, len(numbers), _ROWS_PER_WRITE):
+        part = slice(start, start + _ROWS_PER_WRITE)
+        found[part] = ids[numbers[part]]
+    return found
 
 
 def _optional_columns(table: AnnotationTable) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
@@ -139,8 +147,8 @@ def _optional_columns(table: AnnotationTable) -> tuple[dict[str, NDArray[Any]], 
     return columns, known
 
 
-def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> None:
-    """Write the rows `rows` of numeric columns in the binary format of COPY."""
+def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]], which: NDArray[np.bool_]) -> None:
+    """Write the rows `which` of numeric columns in the binary format of COPY."""
     layout = [("n_columns", ">i2")]
     for name, values in columns.items():
         layout += [(f"{name} size", ">i4"), (name, values.dtype.newbyteorder(">").str)]
@@ -149,8 +157,8 @@ def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]],
         cursor.copy(f"COPY {target} ({', '.join(columns)}) FROM STDIN (FORMAT binary)") as copy,
     ):
         copy.write(_BINARY_HEADER)
-        for start in range(0, len(rows), _ROWS_PER_WRITE):
-            part = rows[start : start + _ROWS_PER_WRITE]
+        for start in range(0, len(which), _ROWS_PER_WRITE):
+            part = start + np.flatnonzero(which[start : start + _ROWS_PER_WRITE])
             block = np.empty(len(part), layout)
             block["n_columns"] = len(columns)
             for name, values in columns.items():
@@ -163,6 +171,6 @@ def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]],
 def set_gold(session: Session, items: str, gold: NDArray[np.int16]) -> None:
     """Write the gold labels (N,) into the table `items`, where there are any."""
     session.execute(text("CREATE TEMPORARY TABLE given_gold (item integer, gold smallint) ON COMMIT DROP"))
-    rows = np.flatnonzero(gold != UNKNOWN)
-    copy_binary(session, "given_gold", {"item": np.arange(len(gold), dtype=np.int32), "gold": gold}, rows)
+    columns: dict[str, NDArray[Any]] = {"item": np.arange(len(gold), dtype=np.int32), "gold": gold}
+    copy_binary(session, "given_gold", columns, gold != UNKNOWN)
     session.execute(text(f"UPDATE {items} AS i SET gold = g.gold FROM given_gold AS g WHERE i.item = g.item"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from realm_core.formats.answers import similar_labels
 
-_CELLS_AT_ONCE = 4_000_000
+_CELLS_AT_ONCE = 1_000_000
+_LABELS_AT_ONCE = 2**20
 _LONGEST_HISTOGRAM = 20
 _NAMES_SHOWN = 5
 
@@ -38,17 +39,39 @@ class CrowdLabels:
 
     @cached_property
     def labels_per_item(self) -> NDArray[np.int64]:
-        return np.bincount(self.item, minlength=len(self.item_task))
+        return np.diff(np.searchsorted(self.item, np.arange(len(self.item_task) + 1)))
 
     @cached_property
     def labels_per_annotator(self) -> NDArray[np.int64]:
-        return np.bincount(self.annotator, minlength=len(self.annotators))
+        return self._count(self.annotator[part] for part in self.parts())
 
     @cached_property
     def shares_items(self) -> NDArray[np.bool_]:
         """Has the annotator labelled an item that somebody else labelled too? (R,)"""
-        shared = np.bincount(self.annotator, self.labels_per_item[self.item] > 1, minlength=len(self.annotators))
-        return shared > 0
+        shared = self.labels_per_item > 1
+        return self._count(self.annotator[part][shared[self.item[part]]] for part in self.parts()) > 0
+
+    def _count(self, annotators: Iterator[NDArray[Any]]) -> NDArray[np.int64]:
+        """How often each annotator is among these. (R,)"""
+        n = len(self.annotators)
+        return reduce(np.add, (np.bincount(some, minlength=n) for some in annotators))
+
+    def parts(self) -> Iterator[slice]:
+        """All labels, some at a time: numpy makes 64-bit copies of what it indexes with."""
+        for start in range(0, len(self.item), _LABELS_AT_ONCE):
+            yield slice(start, start + _LABELS_AT_ONCE)
+
+    @cached_property
+    def labels_per_answer(self) -> NDArray[np.int64]:
+        """How often each answer of each task was given, on items without options of their own. (T, K)"""
+        shape = len(self.tasks), int(self.label.max()) + 1
+        counts = np.zeros(shape, np.int64)
+        for part in self.parts():
+            item = self.item[part]
+            counted = ~self.item_has_options[item]
+            cell = self.item_task[item[counted]].astype(np.int64) * shape[1] + self.label[part][counted]
+            counts += np.bincount(cell, minlength=counts.size).reshape(shape)
+        return counts
 
     @cached_property
     def equal_pairs(self) -> NDArray[np.int64]:
@@ -110,19 +133,19 @@ def _share(part: Any, whole: Any) -> float | None:
 
 
 def _task_statistics(crowd: CrowdLabels, number: int) -> dict[str, Any]:
-    """One task. Balance counts the labels on items without options of their own, whose answers all mean the same."""
+    """One task. Balance is that of items without options of their own: only there do answers mean the same."""
     name, answers = crowd.tasks[number]
     of_task = crowd.item_task == number
-    labels = of_task[crowd.item]
-    counted = crowd.label[labels & ~crowd.item_has_options[crowd.item]]
-    counts = np.bincount(counted, minlength=len(answers))
+    counts = np.zeros(len(answers), np.int64)
+    given = crowd.labels_per_answer[number, : len(answers)]
+    counts[: len(given)] = given
     return {
         "task": name,
         "items": int(of_task.sum()),
-        "labels": int(labels.sum()),
+        "labels": int(crowd.labels_per_item[of_task].sum()),
         "agreement": _share(crowd.equal_pairs[of_task].sum(), crowd.pairs[of_task].sum()),
         "balance": [
-            {"label": answer, "count": int(count), "share": _share(count, len(counted))}
+            {"label": answer, "count": int(count), "share": _share(count, counts.sum())}
             for answer, count in zip(answers, counts, strict=True)
         ],
     }

@@ -112,6 +112,7 @@ class ItemBook:
         self._has_options = Column(np.bool_)
         self._keys: list[HashArray] = []
         self._contents: list[HashArray] = []
+        self._any_named = False
 
     @property
     def n_items(self) -> int:
@@ -129,12 +130,21 @@ class ItemBook:
     def first_rows(self) -> NDArray[np.uint32]:
         return self._first_row.values
 
-    def keys(self) -> HashArray:
-        return np.concatenate(self._keys) if self._keys else as_keys([])
+    def close(self) -> None:
+        """Forget what only numbering needs: no more rows will come."""
+        self._table, self._text = HashTable(), Column(np.uint64)
+        self._keys, self._contents = [np.concatenate(self._keys)], [np.concatenate(self._contents)]
 
-    def contents(self) -> HashArray:
-        """Hashes of the texts of the items that have an item_id; the keys of the others are such hashes already."""
-        return np.concatenate(self._contents) if self._contents else as_keys([])
+    def keys(self) -> HashArray:
+        """What each item is known by for ever. (N, 2)"""
+        return self._keys[0]
+
+    def contents(self) -> HashArray | None:
+        """Hashes of the texts of the items that have an item_id (N, 2): the keys of the others are such hashes already.
+
+        None when no item has an item_id.
+        """
+        return self._contents[0] if self._any_named else None
 
     def number(self, frame: pl.DataFrame, faults: Faults) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows with the number of their `item`, less those whose text contradicts it; and the items that are new.
@@ -159,6 +169,7 @@ class ItemBook:
         keys = _digests(_identity(whole))
         named = whole["item_id"].is_not_null()
         contents = np.zeros((new.height, 2), np.uint64)
+        self._any_named |= bool(named.any())
         contents[named.to_numpy()] = as_keys(_digests(whole.filter(named).select("prompt", "options")))
         items = pl.Series("item", np.arange(self.n_items, self.n_items + new.height, dtype=np.int32))
         self._keys.append(as_keys(keys))

@@ -23,7 +23,7 @@ class Limits:
     max_tasks: int = 1000
     max_annotators: int = 1_000_000
     max_columns: int = 1000
-    block_bytes: int = 8 * 1024**2  # read at once; also the longest record
+    block_bytes: int = 4 * 1024**2  # read at once; also the longest record
 
 
 DEFAULT_LIMITS = Limits()

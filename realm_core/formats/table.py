@@ -1,10 +1,11 @@
-"""What was read of a file, as integer arrays, and its hash."""
+"""What was read of a file, as integer arrays.
+
+Ten million rows are a hundred megabytes of them, so what is done to all rows is done to a part at a time.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import UNKNOWN, FloatArray, IntArray
 from realm_core.formats.answers import AnswerBook, KnownTask
-from realm_core.formats.items import HashArray, ItemBook
+from realm_core.formats.items import ItemBook
+from realm_core.formats.version_hash import hash_of
 
+_ROWS_AT_ONCE = 2**20
 _VALUES: dict[str, tuple[type[np.generic], float]] = {  # dtype, and what stands where there is none
     "created_at": (np.float64, np.nan),
     "duration_ms": (np.int32, UNKNOWN),
@@ -81,18 +84,15 @@ class LabelRows:
             column = values[name].fill_null(missing).to_numpy().astype(dtype) if name in values.columns else None
             self._blocks[name].append(column)
 
-    def take(self, name: str) -> NDArray[Any]:
-        """All of a column, which is then forgotten here."""
-        return np.concatenate([block for block in self._blocks.pop(name) if block is not None])
+    def take(self) -> dict[str, NDArray[Any]]:
+        """All columns that any block had, which are then forgotten here."""
+        names = [name for name, blocks in self._blocks.items() if any(block is not None for block in blocks)]
+        return {name: self._take(name) for name in names}
 
-    def take_optional(self, name: str) -> NDArray[Any] | None:
-        """All of a column that not every block need have; None when none has."""
-        blocks = self._blocks.pop(name)
-        if all(block is None for block in blocks):
-            return None
+    def _take(self, name: str) -> NDArray[Any]:
         filled = (
             np.full(size, _VALUES[name][1], _VALUES[name][0]) if block is None else block
-            for size, block in zip(self._sizes, blocks, strict=True)
+            for size, block in zip(self._sizes, self._blocks.pop(name), strict=True)
         )
         return np.concatenate(list(filled))
 
@@ -108,24 +108,27 @@ def assemble(
     n_rejected: int,
 ) -> AnnotationTable:
     """Sort the rows, keep the last of each (item, annotator), and give the answers their lasting numbers."""
-    item, annotator, label = rows.take("item"), rows.take("annotator"), rows.take("label")
-    label, gold = _renumber(items, answers, item, label, gold)
-    keep, identical, conflicting = _last_of_each(item, annotator, label, len(annotators))
-    table = AnnotationTable(
+    items.close()
+    columns = rows.take()
+    _renumber(items, answers, columns["item"], columns["label"], gold)
+    kept, identical, conflicting = _last_of_each(columns, items.n_items, len(annotators))
+    values = {name: kept.get(name) for name in _VALUES}
+    known_gold = gold if (gold != UNKNOWN).any() else None
+    of_items = [items.keys(), items.contents(), known_gold]
+    of_labels = [kept["label"], *values.values()]
+    return AnnotationTable(
         tasks=tuple(answers.tasks),
         annotators=annotators,
         item_task=items.task,
         item_has_options=items.has_options,
-        gold=gold if (gold != UNKNOWN).any() else None,
-        item=item[keep],
-        annotator=annotator[keep],
-        label=label[keep],
-        created_at=_picked(rows.take_optional("created_at"), keep),
-        duration_ms=_picked(rows.take_optional("duration_ms"), keep),
-        cost=_picked(rows.take_optional("cost"), keep),
+        gold=known_gold,
+        item=kept["item"],
+        annotator=kept["annotator"],
+        label=kept["label"],
+        **values,
         counts=Counts(
-            rows=len(item) + n_ignored + n_rejected,
-            labels=len(keep),
+            rows=rows.size + n_ignored + n_rejected,
+            labels=len(kept["item"]),
             items=items.n_items,
             annotators=len(annotators),
             identical_repeats=identical,
@@ -133,82 +136,64 @@ def assemble(
             ignored=n_ignored,
             rejected=n_rejected,
         ),
-        sha256="",
+        sha256=hash_of(answers.tasks, annotators, kept["item"], kept["annotator"], of_items, of_labels),
     )
-    return replace(table, sha256=sha256_of(table, items.keys(), items.contents()))
-
-
-def _picked(values: NDArray[Any] | None, keep: NDArray[np.int64]) -> NDArray[Any] | None:
-    return None if values is None else values[keep]
 
 
 def _renumber(
     items: ItemBook, answers: AnswerBook, item: IntArray, label: NDArray[np.int16], gold: NDArray[np.int16]
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Labels and gold by the lasting order of the answers."""
+) -> None:
+    """Put labels and gold, in place, into the lasting order of the answers. Options of an item's own have theirs."""
     used = np.zeros((len(answers.tasks), max(len(task.answers) for task in answers.tasks)), np.bool_)
-    of_task = ~items.has_options
-    for_label, for_gold = of_task[item], of_task & (gold != UNKNOWN)
-    used[items.task[item[for_label]], label[for_label]] = True
-    used[items.task[for_gold], gold[for_gold]] = True
+    parts = [
+        (item[start : start + _ROWS_AT_ONCE], label[start : start + _ROWS_AT_ONCE])
+        for start in range(0, len(item), _ROWS_AT_ONCE)
+    ]
+    given = np.flatnonzero(gold != UNKNOWN)
+    gold_given = gold[given]
+    parts.append((given.astype(np.int32), gold_given))
+    for of_item, answer in parts:
+        counted = ~items.has_options[of_item]
+        used[items.task[of_item[counted]], answer[counted]] = True
     numbers = answers.sort(used).astype(np.int16)
-    label[for_label] = numbers[items.task[item[for_label]], label[for_label]]
-    gold[for_gold] = numbers[items.task[for_gold], gold[for_gold]]
-    return label, gold
+    for of_item, answer in parts:
+        counted = ~items.has_options[of_item]
+        answer[counted] = numbers[items.task[of_item[counted]], answer[counted]]
+    gold[given] = gold_given
 
 
 def _last_of_each(
-    item: IntArray, annotator: IntArray, label: NDArray[np.int16], n_annotators: int
-) -> tuple[NDArray[np.int64], int, int]:
-    """The rows to keep, by (item, annotator), and how many others say the same as the kept one, or something else."""
-    pair = item.astype(np.int64) * n_annotators + annotator
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    is_last = np.append(pair[1:] != pair[:-1], True)
-    keep = order[is_last]
-    n_repeats = len(order) - len(keep)
-    if not n_repeats:
-        return keep, 0, 0
-    group = np.cumsum(is_last) - is_last
-    identical = int((label[order] == label[keep][group]).sum()) - len(keep)
-    return keep, identical, n_repeats - identical
+    columns: dict[str, NDArray[Any]], n_items: int, n_annotators: int
+) -> tuple[dict[str, NDArray[Any]], int, int]:
+    """The last row of each (item, annotator), in their order; and how many others say the same, or something else.
 
-
-def sha256_of(table: AnnotationTable, item_keys: HashArray, item_contents: HashArray) -> str:
-    """A hash of what the table says, whatever the order of the rows it was read from.
-
-    Items count by the order of their keys, annotators by that of their names, labels by (item, annotator).
+    Takes the columns out of `columns`.
     """
-    by_key = np.lexsort((item_keys[:, 1], item_keys[:, 0]))
-    by_name = np.array(sorted(range(len(table.annotators)), key=table.annotators.__getitem__), np.int64)
-    item, annotator = _rank(by_key)[table.item], _rank(by_name)[table.annotator]
-    order = np.argsort(item.astype(np.int64) * len(by_name) + annotator)
-    answers = sorted([task.name, task.declared, list(task.answers.items())] for task in table.tasks)
-    names = [table.annotators[number] for number in by_name]
-    found = hashlib.sha256(json.dumps([answers, names], ensure_ascii=False).encode())
-    of_labels: list[NDArray[Any] | None] = [
-        item,
-        annotator,
-        table.label,
-        table.created_at,
-        table.duration_ms,
-        table.cost,
-    ]
-    _update(found, item_keys, by_key)
-    _update(found, item_contents, by_key)
-    _update(found, table.gold, by_key)
-    for values in of_labels:
-        _update(found, values, order)
-    return found.hexdigest()
+    kept: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
+    identical = conflicting = 0
+    step = max(1, n_items * _ROWS_AT_ONCE // len(columns["item"]))
+    for first in range(0, n_items, step):
+        rows = np.flatnonzero((columns["item"] >= first) & (columns["item"] < first + step))
+        rows, same, other = _last_rows(columns, rows, n_annotators)
+        identical, conflicting = identical + same, conflicting + other
+        for name, values in columns.items():
+            kept[name].append(values[rows])
+    columns.clear()
+    return {name: np.concatenate(kept.pop(name)) for name in list(kept)}, identical, conflicting
 
 
-def _rank(order: NDArray[np.int64]) -> IntArray:
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return rank
-
-
-def _update(found: hashlib._Hash, values: NDArray[Any] | None, order: NDArray[np.int64]) -> None:
-    found.update(b"\0" if values is None else b"\1")
-    if values is not None:
-        found.update(values[order].data)
+def _last_rows(
+    columns: dict[str, NDArray[Any]], rows: NDArray[np.int64], n_annotators: int
+) -> tuple[NDArray[np.int64], int, int]:
+    pair = columns["item"][rows].astype(np.int64) * n_annotators + columns["annotator"][rows]
+    order = np.argsort(pair, kind="stable")
+    pair, rows = pair[order], rows[order]
+    is_last = np.append(pair[1:] != pair[:-1], True)
+    last = rows[is_last]
+    n_repeats = len(rows) - len(last)
+    if not n_repeats:
+        return last, 0, 0
+    group = np.cumsum(is_last) - is_last
+    label = columns["label"]
+    identical = int((label[rows] == label[last][group]).sum()) - len(last)
+    return last, identical, n_repeats - identical
