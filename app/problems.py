@@ -21,7 +21,7 @@ from app.errors import ErrorItem, RealmError, Unauthorized, Unavailable, Unproce
 log = structlog.get_logger(__name__)
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_TYPE_TRIED = re.compile(r"int|float|str|bool|literal\[.*\]")
+_TYPE_TRIED = re.compile(r"(constrained-)?(int|float|str)|bool|literal\[.*\]")
 _CODES = {error.status: (error.code, error.title) for error in RealmError.__subclasses__()}
 
 

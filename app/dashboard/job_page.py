@@ -97,7 +97,7 @@ def _linker(job_id: str, query: AnnotatorQuery) -> Callable[..., str]:
     """A function that gives the address of this page with a part of its query changed; a new order starts anew."""
 
     def link(**changes: str | None) -> str:
-        values = query.model_dump(exclude={"limit", "after"}) | changes
+        values = query.model_dump(exclude={"limit", "after", "pseudonyms"}) | changes
         return f"/jobs/{job_id}?" + urlencode({name: value for name, value in values.items() if value is not None})
 
     return link
