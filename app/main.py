@@ -24,6 +24,7 @@ import app.health
 import app.inference.routes
 import app.projects.routes
 import app.reports.decision_routes
+import app.reports.judgement_routes
 import app.reports.routes
 from app.access.authentication import guard
 from app.api_document import DocumentedAPI
@@ -63,6 +64,7 @@ def create_app() -> FastAPI:
         app.inference.routes.router,
         app.reports.routes.router,
         app.reports.decision_routes.router,
+        app.reports.judgement_routes.router,
         app.dashboard.pages.router,
     ):
         application.include_router(router)

@@ -18,6 +18,7 @@ from realm_core.reliability import build_report
 
 ANSWERS = ("business", "science", "sports")
 N_ITEMS = 240
+FIRST_DAY, DAY = 1_700_000_000, 86_400
 SCRIPT_NAME = "<script>alert('name')</script>"
 FORMULA_NAME = '=HYPERLINK("http://evil.example","click")'
 RIGHT_TO_LEFT_NAME = "\u202eeve"
@@ -29,6 +30,11 @@ def crowd_rows() -> list[dict[str, Any]]:
     """Labels of five good annotators, and of one each who swaps answers, is worse than chance, always says the same."""
     draw = random.Random(5)
     return [row for item in range(N_ITEMS) for row in _rows_of(item, draw)]
+
+
+def dated_rows() -> list[dict[str, Any]]:
+    """The same with a prompt a day."""
+    return [row | {"created_at": FIRST_DAY + DAY * int(row["item_id"].removeprefix("item-"))} for row in crowd_rows()]
 
 
 def _rows_of(item: int, draw: random.Random) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.access.authentication import PrincipalDep
+from app.dashboard.annotator_page import LABELS_SHOWN, annotator_values
 from app.dashboard.api_reference import operations_by_tag
 from app.dashboard.home_page import home_values
 from app.dashboard.job_page import ROWS_PER_PAGE, job_values
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
 from app.fine_tuning import service as fine_tuning
+from app.reports.judgement_schemas import JudgedLabelQuery
 from app.reports.schemas import AnnotatorQuery, AnnotatorSort
 from app.settings import get_settings
 
@@ -44,6 +46,19 @@ class JobPageQuery(BaseModel):
         return AnnotatorQuery(**dict(self), limit=ROWS_PER_PAGE)
 
 
+class AnnotatorPageQuery(BaseModel):
+    """Which of the annotator's labels to list: those of one cell of the confusion, or all."""
+
+    model_config = ConfigDict(extra="forbid")
+    task: str | None = None
+    label: str | None = None
+    probable_label: str | None = None
+    after: str | None = None
+
+    def labels(self) -> JudgedLabelQuery:
+        return JudgedLabelQuery(**dict(self), limit=LABELS_SHOWN)
+
+
 @router.get("/")
 def home(
     request: Request, session: SessionDep, principal: PrincipalDep, query: Annotated[HomeQuery, Query()]
@@ -62,6 +77,20 @@ def job_page(
 ) -> HTMLResponse:
     """One job: its progress while it runs, its report when it has succeeded, and why not otherwise."""
     return page(request, "job/page.html", **job_values(session, principal, job_id, query.annotators()))
+
+
+@router.get("/jobs/{job_id}/annotators/{annotator_id}")
+def annotator_page(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    job_id: str,
+    annotator_id: str,
+    query: Annotated[AnnotatorPageQuery, Query()],
+) -> HTMLResponse:
+    """One annotator: how good, what they confuse, since when, and the labels behind it."""
+    values = annotator_values(session, principal, job_id, annotator_id, query.labels())
+    return page(request, "annotator/page.html", **values)
 
 
 @router.post("/jobs/{job_id}/cancel")

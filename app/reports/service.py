@@ -108,7 +108,7 @@ def finished_job(session: Session, job: Job) -> FinishedJob:
     return FinishedJob(job, dataset.key if dataset else None, tasks)
 
 
-def _number(public_id: str, prefix: str, what: str) -> int:
+def number_in_id(public_id: str, prefix: str, what: str) -> int:
     """The number in an id. Raises NotFound for an id that nothing can have."""
     match = re.fullmatch(prefix + r"(0|[1-9][0-9]{0,8})", public_id, re.ASCII)
     if match is None:
@@ -125,7 +125,7 @@ def list_annotators(session: Session, finished: FinishedJob, query: AnnotatorQue
         task=ALL_TASKS if task is None else task,
         name_contains=query.name,
         sort=query.sort,
-        after=None if query.after is None else _number(query.after, "ann_", "annotator"),
+        after=None if query.after is None else number_in_id(query.after, "ann_", "annotator"),
         limit=query.limit,
     )
     if rows is None:
@@ -137,7 +137,9 @@ def list_annotators(session: Session, finished: FinishedJob, query: AnnotatorQue
 
 def get_annotator(session: Session, finished: FinishedJob, public_id: str) -> AnnotatorDetail:
     """Everything about one annotator. Raises NotFound."""
-    rows = report_annotator_queries.annotator_rows(session, finished.job.key, _number(public_id, "ann_", "annotator"))
+    rows = report_annotator_queries.annotator_rows(
+        session, finished.job.key, number_in_id(public_id, "ann_", "annotator")
+    )
     if not rows:
         raise NotFound(f"There is no annotator {public_id!r} in this report.")
     over_all, *per_task = [_annotator_row(finished, row, name) for row, name in rows]
@@ -196,7 +198,7 @@ def _find_items(session: Session, finished: FinishedJob, query: ItemQuery) -> re
         task=finished.task_number(query.task),
         item_id=query.item_id,
         sort=query.sort,
-        after=None if query.after is None else _number(query.after, "item_", "item"),
+        after=None if query.after is None else number_in_id(query.after, "item_", "item"),
         limit=query.limit,
     )
     if rows is None:
@@ -232,7 +234,7 @@ def _label(finished: FinishedJob, report: ItemReport, item: Item) -> dict[str, A
 
 def get_item(session: Session, finished: FinishedJob, public_id: str) -> ItemDetail:
     """One item with its votes and the probability of every answer. Raises NotFound."""
-    source, number = finished.source, _number(public_id, "item_", "item")
+    source, number = finished.source, number_in_id(public_id, "item_", "item")
     row = report_item_queries.find_item(session, source, number)
     if row is None:
         raise NotFound(f"There is no item {public_id!r} in this report.")

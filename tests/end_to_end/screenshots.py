@@ -85,6 +85,8 @@ def take_all(folder: Path) -> None:
         assert finished["status"] == "succeeded", finished["error"]
         photographer.take("report", f"/jobs/{job['id']}")
         make_readme_picture(folder)
+        first = next(client.reports.annotators(job["id"]))
+        photographer.take("annotator", f"/jobs/{job['id']}/annotators/{first['id']}")
         photographer.take("home", "/")
         photographer.take("api", "/docs")
 

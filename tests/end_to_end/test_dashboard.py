@@ -20,7 +20,7 @@ from app.database.job_queries import NewEvent
 from app.database.session import transaction
 from tests.conftest import ProjectKeys, Services, make_project
 from tests.end_to_end.browsing import CHROMIUM, Visit, chromium
-from tests.finished_jobs import RIGHT_TO_LEFT_NAME, SCRIPT_NAME, FinishedJob, crowd_rows, finish_job, upload
+from tests.finished_jobs import RIGHT_TO_LEFT_NAME, SCRIPT_NAME, FinishedJob, crowd_rows, dated_rows, finish_job, upload
 from tests.jobs import queue_job, reload
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
@@ -35,6 +35,7 @@ class Site:
     url: str
     project: ProjectKeys
     job: FinishedJob
+    dated_job: FinishedJob
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def site(services: Services, browser: Browser) -> Iterator[Site]:
     headers = {"Authorization": f"Bearer {project.admin_key}"}
     with TestClient(application, base_url="http://localhost", headers=headers) as client:
         job = finish_job(project.id, upload(client, crowd_rows(), "headlines & <b>views</b>"), suffix="first")
+        dated_job = finish_job(project.id, upload(client, dated_rows(), "dated"), suffix="dated")
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -59,7 +61,7 @@ def site(services: Services, browser: Browser) -> Iterator[Site]:
         assert thread.is_alive()
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Site(f"http://127.0.0.1:{port}", project, job)
+    yield Site(f"http://127.0.0.1:{port}", project, job, dated_job)
     server.should_exit = True
     thread.join()
 
@@ -153,6 +155,19 @@ def test_searching_and_sorting_work(report: Page) -> None:
     expect(report.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
     numbers = [int(text) for text in report.locator("td[data-label=Labels]").all_text_contents()]
     assert numbers == sorted(numbers, reverse=True)
+
+
+def test_a_name_leads_to_its_annotator_and_a_cell_to_its_prompts(visit: Visit, site: Site) -> None:
+    page = visit.open(f"/jobs/{site.dated_job.id}")
+    page.get_by_role("link", name="swap sam").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("swap sam")
+    assert plotted(page, "#periods-plot") > 5
+    wrong = page.locator(".confusion tbody tr", has=page.get_by_role("rowheader", name="business")).locator("td").nth(1)
+    wrong.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Said science where business is most probable")).to_be_in_viewport()
+    assert page.get_by_text("about business").count() > 5
+    page.get_by_role("link", name="All annotators of").click()
+    expect(page.get_by_role("heading", name="Annotators")).to_be_in_viewport()
 
 
 def test_downloads_come_with_their_name(report: Page, site: Site) -> None:

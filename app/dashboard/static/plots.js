@@ -1,5 +1,5 @@
 "use strict";
-// The plots of a job's page, drawn by plotly.js from the JSON that the page carries.
+// The plots of a job's and an annotator's page, drawn by plotly.js from the JSON that the page carries.
 
 (() => {
   const NAMES_FIT = 40; // more annotators than this have no room for their names
@@ -80,6 +80,28 @@
     return [`<b>${plain(row.name, 60)}</b>`, ...lines.map((line) => plain(line, 110))].join("<br>");
   }
 
+  /** One mark per period, over the band in which chance alone would leave it. */
+  function drawPeriods() {
+    const periods = data("periods-data");
+    const moments = periods.map((one) => new Date(500 * (one.start + one.end)));
+    const outside = periods.map((one) => one.accuracy < one.low || one.accuracy > one.high);
+    const edge = (name) => ({
+      type: "scatter", mode: "lines", x: moments, y: periods.map((one) => one[name]), hoverinfo: "skip",
+      line: { color: color("--plot-chance"), width: 1, dash: "dot" },
+    });
+    const marks = {
+      type: "scatter", mode: "lines+markers", x: moments, y: periods.map((one) => one.accuracy), hoverinfo: "text", cliponaxis: false,
+      line: { color: color("--plot-plain"), width: 1.5 },
+      marker: {
+        size: 10, symbol: outside.map((one) => (one ? "diamond" : "circle")),
+        color: outside.map((one) => color(one ? "--plot-look" : "--plot-plain")),
+      },
+      hovertext: periods.map((one) => `${percent(one.accuracy)} of ${one.n} labels<br>by chance ${percent(one.low)} to ${percent(one.high)}`),
+    };
+    Plotly.react("periods-plot", [edge("low"), { ...edge("high"), fill: "tonexty", fillcolor: color("--bar") }, marks],
+      layout({ height: 320, yaxis: { ...SHARE_AXIS, title: { text: "Right, probably" } } }), CONFIG);
+  }
+
   const line = (points, name, dash) => ({
     type: "scatter", mode: "lines", name, x: points.map(([step]) => step), y: points.map(([, value]) => value),
     line: { color: color(dash ? "--plot-look" : "--plot-plain"), width: 2, dash: dash ?? "solid" }, hoverinfo: "x+y+name",
@@ -122,6 +144,7 @@
 
   function drawAll() {
     if (document.getElementById("annotators-plot")) drawAnnotators();
+    if (document.getElementById("periods-plot")) drawPeriods();
     if (document.getElementById("training")) drawTraining();
   }
 

@@ -230,7 +230,10 @@ def test_a_wrong_query_is_a_page_that_says_what(finished: tuple[Browser, Finishe
 
 def table_of(page: str) -> list[str]:
     """The annotators' names in the order of the table."""
-    return [html.unescape(name) for name in re.findall(r'<tr id="ann_\d+">\s*<th scope="row"><bdi>(.*?)</bdi>', page)]
+    return [
+        html.unescape(name)
+        for name in re.findall(r'<tr id="ann_\d+">\s*<th scope="row"><a [^>]*><bdi>(.*?)</bdi>', page)
+    ]
 
 
 def plot_of(page: str) -> dict[str, Any]:
@@ -275,6 +278,62 @@ def test_nothing_is_red_but_what_is_surely_worse_than_chance(finished: tuple[Bro
     browser, job = finished
     for row in plot_of(browser.open(f"/jobs/{job.id}"))["rows"]:
         assert (row["tone"] == "bad") <= (row["high"] < 1 / 3)
+
+
+def annotator_page(browser: Browser, job: FinishedJob, name: str) -> tuple[str, str]:
+    """The address and the page that a name in the job's table leads to."""
+    listed = browser.open(f"/jobs/{job.id}", name=name)
+    found = re.search(rf'<a href="(/jobs/{job.id}/annotators/ann_\d+)"><bdi>', listed)
+    assert found is not None
+    return found[1], browser.open(found[1])
+
+
+def test_an_annotator_has_a_page_that_says_what_is_wrong(finished: tuple[Browser, FinishedJob]) -> None:
+    browser, job = finished
+    _, page = annotator_page(browser, job, "swap sam")
+    text = text_of(page)
+    assert re.search(r"Swaps answers Gives “(business|science)” where “(business|science)” is probably right", text)
+    assert re.search(r"95 % interval, from 1\d\d labels; guessing gives 33", text)
+    assert re.search(r"science \d+ \d+\s% \d+\s%", text)  # labels, their share, everybody's
+    assert f'href="/jobs/{job.id}#annotators"' in page
+    assert "Over time" not in text  # nobody knows when
+
+
+def test_a_cell_of_the_confusion_leads_to_its_prompts(finished: tuple[Browser, FinishedJob]) -> None:
+    browser, job = finished
+    path, page = annotator_page(browser, job, "swap sam")
+    cells = [html.unescape(address) for address in re.findall(rf'href="({path}\?[^"]*)#labels"', page)]
+    assert len([cell for cell in cells if "after" not in cell]) == 9
+    (cell,) = (one for one in cells if "label=science&probable_label=business" in one)
+    text = text_of(browser.open(cell))
+    assert "Said science where business is most probable" in text
+    assert "Headline" in text
+    assert "From the most damaging of all" in text
+
+
+def test_the_labels_of_an_annotator_are_paged(finished: tuple[Browser, FinishedJob]) -> None:
+    browser, job = finished
+    address, page = annotator_page(browser, job, "chen")
+    n = 0
+    while address:
+        page = browser.open(address)
+        n += page.count('data-label="That they are right"')
+        following = re.search(r'<a class="button" href="([^"#]+)#labels">Next 20</a>', page)
+        address = html.unescape(following[1]) if following else ""
+    assert n == sum(row["annotator"] == "chen wei" for row in crowd_rows())
+
+
+def test_an_annotators_page_keeps_hostile_text_as_text_and_says_when_there_is_none(
+    finished: tuple[Browser, FinishedJob],
+) -> None:
+    browser, job = finished
+    path, page = annotator_page(browser, job, "<script>")
+    assert "<script>alert" not in page
+    assert html.unescape(page).count(SCRIPT_NAME) == 2  # title and heading
+    for address in re.findall(r'(?:src|href|action)="([^"]*)"', page):
+        assert address.startswith(("/", "#", "data:,")), address
+    assert "There is no annotator" in text_of(browser.open(f"/jobs/{job.id}/annotators/ann_999999999", 404))
+    assert "has no answer" in text_of(browser.open(path, 422, task="default", label="cooking"))
 
 
 def test_hostile_text_stays_text(finished: tuple[Browser, FinishedJob]) -> None:
@@ -335,6 +394,9 @@ def test_the_report_outlives_its_dataset(browser: Browser, client: TestClient, p
     assert "Its dataset was deleted" in page
     assert "The dataset was deleted, and its prompts and labels with it." in page
     assert "always al" in page
+    _, of_al = annotator_page(browser, job, "always al")
+    assert "The dataset was deleted, and its prompts and labels with it." in of_al
+    assert "Answers “business”" in text_of(of_al)
     assert "deleted" in text_of(browser.open("/"))
     assert "They come from the labels alone, without a model." in page
 

@@ -1,0 +1,56 @@
+"""What the page of one annotator shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy.orm import Session
+
+from app.access.service import Principal
+from app.reports import judgements
+from app.reports import service as reports
+from app.reports.judgement_schemas import JudgedLabelQuery
+from app.reports.schemas import Confusion
+
+LABELS_SHOWN = 20
+
+
+def annotator_values(
+    session: Session, principal: Principal, job_id: str, annotator_id: str, query: JudgedLabelQuery
+) -> dict[str, Any]:
+    """Everything that the template reads. Raises NotFound, Conflict, Unprocessable."""
+    finished = reports.find_finished_job(session, principal.project_id, job_id)
+    annotator = reports.get_annotator(session, finished, annotator_id)
+    behaviour = judgements.get_behaviour(session, finished, annotator_id)
+    return {
+        "job_id": job_id,
+        "job_name": finished.job.suffix or job_id,
+        "annotator": annotator,
+        "chance": finished.chance(None),
+        "cross_fitted": annotator.accuracy.method == "cross_fitted",
+        "confusion": [(one, _shares(one)) for one in annotator.confusion],
+        "label_shares": behaviour.label_shares,
+        "periods": behaviour.periods,
+        "plotted_periods": [period.model_dump() for period in behaviour.periods],
+        "labels": None
+        if finished.dataset_key is None
+        else judgements.list_judged_labels(session, finished, annotator_id, query),
+        "query": query,
+        "link": _linker(f"/jobs/{job_id}/annotators/{annotator_id}"),
+    }
+
+
+def _shares(confusion: Confusion) -> list[list[float | None]]:
+    """The counts as shares of their rows; None in rows that hold less than half a label."""
+    return [[count / sum(row) if sum(row) >= 0.5 else None for count in row] for row in confusion.counts]
+
+
+def _linker(path: str) -> Callable[..., str]:
+    """A function that gives the address of this page with some of the annotator's labels."""
+
+    def link(**wanted: str | None) -> str:
+        return f"{path}?" + urlencode({name: value for name, value in wanted.items() if value is not None}) + "#labels"
+
+    return link

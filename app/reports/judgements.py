@@ -1,0 +1,129 @@
+"""What can be asked about the labels of one annotator in a finished job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from app.database import report_annotator_queries, report_judgement_queries
+from app.database.report_judgement_queries import JudgedLabels
+from app.database.tables import ALL_TASKS, AnnotatorReport
+from app.dependencies import PageOf
+from app.errors import NotFound, Unprocessable
+from app.reports.judgement_schemas import Behaviour, JudgedLabel, JudgedLabelQuery, LabelShare, Period
+from app.reports.service import FinishedJob, number_in_id
+
+MOST_PERIODS = 12
+LABELS_PER_PERIOD = 20
+CONTROL_LIMIT = 3.0  # standard errors
+
+
+def list_judged_labels(
+    session: Session, finished: FinishedJob, annotator_id: str, query: JudgedLabelQuery
+) -> PageOf[JudgedLabel]:
+    """A page of the annotator's labels, those that are least likely right first.
+
+    Raises NotFound for an unknown annotator or `after`, Unprocessable for an unknown task or answer.
+    """
+    annotator, _ = _rows_of(session, finished, annotator_id)
+    task = finished.task_number(query.task)
+    rows = report_judgement_queries.list_judged_labels(
+        session,
+        finished.source,
+        annotator,
+        task=task,
+        given=_answer_number(finished, task, query.label, "label"),
+        probable=_answer_number(finished, task, query.probable_label, "probable_label"),
+        after=None if query.after is None else number_in_id(query.after, "item_", "item"),
+        limit=query.limit,
+    )
+    if rows is None:
+        raise NotFound(f"There is no item {query.after!r} in this list.", param="after")
+    return PageOf[JudgedLabel].of(_judged_labels(finished, rows), query.limit)
+
+
+def _rows_of(session: Session, finished: FinishedJob, annotator_id: str) -> tuple[int, Sequence[AnnotatorReport]]:
+    """The annotator's key and rows. Raises NotFound."""
+    annotator = number_in_id(annotator_id, "ann_", "annotator")
+    rows = report_annotator_queries.annotator_rows(session, finished.job.key, annotator)
+    if not rows:
+        raise NotFound(f"There is no annotator {annotator_id!r} in this report.")
+    return annotator, [row for row, _ in rows]
+
+
+def _answer_number(finished: FinishedJob, task: int | None, answer: str | None, param: str) -> int | None:
+    if answer is None:
+        return None
+    if task is None:
+        raise Unprocessable("An answer belongs to a task: name the task too.", code="task_missing", param="task")
+    if answer not in finished.tasks[task].answers:
+        detail = f"Task {finished.tasks[task].name!r} has no answer {answer!r}."
+        raise Unprocessable(detail, code="unknown_answer", param=param)
+    return finished.tasks[task].answers.index(answer)
+
+
+def _judged_labels(finished: FinishedJob, rows: JudgedLabels) -> list[JudgedLabel]:
+    return [
+        JudgedLabel(
+            id=f"item_{item.item}",
+            item_id=item.item_id,
+            prompt=item.prompt,
+            task=finished.tasks[item.task].name,
+            label=finished.answers_of_item(item)[label],
+            probability=probability,
+            probable_label=finished.answers_of_item(item)[report.label],
+            created_at=None if at is None else int(at.timestamp()),
+        )
+        for report, item, label, at, probability in rows
+    ]
+
+
+def get_behaviour(session: Session, finished: FinishedJob, annotator_id: str) -> Behaviour:
+    """What the annotator says beside what all say, and how well over time. Raises NotFound."""
+    annotator, rows = _rows_of(session, finished, annotator_id)
+    of_all = report_judgement_queries.label_counts_of_all(session, finished.job.key)
+    return Behaviour(
+        label_shares=[share for row in rows for share in _label_shares(finished, row, of_all)],
+        periods=[] if finished.dataset_key is None else _periods(session, finished, annotator),
+    )
+
+
+def _label_shares(finished: FinishedJob, row: AnnotatorReport, of_all: dict[tuple[int, int], int]) -> list[LabelShare]:
+    counts = row.detail.get("label_counts")
+    if row.task == ALL_TASKS or counts is None or not finished.tasks[row.task].answers:
+        return []
+    task = finished.tasks[row.task]
+    everything = sum(of_all[row.task, number] for number in range(len(counts)))
+    return [
+        LabelShare(
+            task=task.name,
+            answer=answer,
+            count=count,
+            share=count / max(row.n, 1),
+            share_of_all=of_all[row.task, number] / max(everything, 1),
+        )
+        for number, (answer, count) in enumerate(zip(task.answers, counts, strict=True))
+    ]
+
+
+def _periods(session: Session, finished: FinishedJob, annotator: int) -> list[Period]:
+    """Parts of equal size, small enough to see a change in and large enough to judge."""
+    n = report_judgement_queries.count_dated(session, finished.source, annotator)
+    n_periods = min(MOST_PERIODS, n // LABELS_PER_PERIOD)
+    if n_periods < 2:
+        return []
+    parts = report_judgement_queries.periods(session, finished.source, annotator, n_periods)
+    mean = sum(part.n * part.probability for part in parts) / n
+    return [
+        Period(
+            start=int(part.start.timestamp()),
+            end=int(part.end.timestamp()),
+            n=part.n,
+            accuracy=part.probability,
+            low=max(mean - CONTROL_LIMIT * math.sqrt(mean * (1 - mean) / part.n), 0.0),
+            high=min(mean + CONTROL_LIMIT * math.sqrt(mean * (1 - mean) / part.n), 1.0),
+        )
+        for part in parts
+    ]
