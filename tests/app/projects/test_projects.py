@@ -79,7 +79,9 @@ def test_admins_of_the_default_project_see_all_of_them_page_by_page(
 
 
 def test_the_default_project_stays(admin: TestClient) -> None:
-    (default,) = (row for row in admin.get("/v1/projects?limit=100&order=asc").json()["data"] if row["name"] == "default")
+    (default,) = (
+        row for row in admin.get("/v1/projects?limit=100&order=asc").json()["data"] if row["name"] == "default"
+    )
     answer = admin.delete(f"/v1/projects/{default['id']}")
     assert (answer.status_code, answer.json()["code"]) == (409, "default_project")
 
