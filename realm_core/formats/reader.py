@@ -21,7 +21,8 @@ from realm_core.formats.answers import AnswerBook, KnownTask
 from realm_core.formats.cells import clean
 from realm_core.formats.columns import ColumnPlan
 from realm_core.formats.faults import BadData, Fault, Faults, TooLarge
-from realm_core.formats.items import Column, ItemBook
+from realm_core.formats.hash_table import Column
+from realm_core.formats.items import ItemBook
 from realm_core.formats.reading_options import ReadingOptions
 from realm_core.formats.table import AnnotationTable, LabelRows, assemble
 

@@ -114,7 +114,7 @@ def assemble(
     kept, identical, conflicting = _last_of_each(columns, items.n_items, len(annotators))
     values = {name: kept.get(name) for name in _VALUES}
     known_gold = gold if (gold != UNKNOWN).any() else None
-    of_items = [items.keys(), items.contents(), known_gold]
+    of_items = [items.keys(), items.texts(), known_gold]
     of_labels = [kept["label"], *values.values()]
     return AnnotationTable(
         tasks=tuple(answers.tasks),
