@@ -54,12 +54,14 @@ def create(session: Session, dataset_key: int) -> None:
         session.execute(text(f"CREATE TABLE {parent}_{dataset_key} ({columns}, {check})"))
 
 
+def constrain(session: Session, parent: str, dataset_key: int) -> None:
+    """Build the constraints of a dataset's part of `parent`."""
+    constraints = ", ".join(f"ADD {constraint}" for constraint in _CONSTRAINTS[parent])
+    session.execute(text(f"ALTER TABLE {parent}_{dataset_key} {constraints}"))
+
+
 def attach(session: Session, dataset_key: int) -> None:
-    """Build the constraints of a dataset's two tables and make them partitions."""
-    for parent, constraints in _CONSTRAINTS.items():
-        name = f"{parent}_{dataset_key}"
-        session.execute(text(f"ALTER TABLE {name} {', '.join(f'ADD {one}' for one in constraints)}"))
-        session.execute(text(f"ANALYZE {name}"))
+    """Make the two tables of a dataset, constraints built, partitions."""
     for parent in _CONSTRAINTS:
         name = f"{parent}_{dataset_key}"
         session.execute(text(f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES IN ({dataset_key})"))

@@ -45,11 +45,12 @@ def append_rows(
     with partition_queries.copying_items(session, NEW_ITEMS, dataset_key=dataset.key, version=version) as write_items:
         for new_items in reader.blocks():
             write_items(new_items)
-    table = reader.finish()
-    table = _with_numbers_of(session, dataset, parent, table, reader.first_rows, faults)
+    sent = reader.finish()
+    table = _with_numbers_of(session, dataset, parent, sent, reader.first_rows, faults)
     appended = _store(session, dataset, parent, table)
     _update_tasks(session, dataset, known, table, version)
-    return _add_version(session, dataset, parent, table, appended, unused_columns(file.plan))
+    sha256 = hashlib.sha256(f"{parent.sha256} {sent.sha256}".encode()).hexdigest()
+    return _add_version(session, dataset, parent, table, appended, sha256, unused_columns(file.plan))
 
 
 def _known_task(task: DatasetTask) -> KnownTask:
@@ -141,6 +142,7 @@ def _add_version(
     parent: DatasetVersion,
     table: AnnotationTable,
     appended: AppendedRows,
+    sha256: str,
     warnings: list[dict[str, Any]],
 ) -> DatasetVersion:
     """Statistics are counted anew, from integers alone: what could not be learned may be learned now."""
@@ -157,7 +159,7 @@ def _add_version(
         session,
         dataset_key=dataset.key,
         number=number,
-        sha256=hashlib.sha256(f"{parent.sha256} {table.sha256}".encode()).hexdigest(),
+        sha256=sha256,
         n_labels=totals["labels"],
         n_items=parent.n_items + appended.items,
         n_annotators=totals["annotators"],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -13,11 +16,13 @@ from app.datasets.statistics import CrowdLabels, statistics_of
 from realm_core.formats.answers import KnownTask
 from realm_core.formats.columns import ColumnPlan
 from realm_core.formats.faults import Faults
+from realm_core.formats.read_ahead import one_ahead
 from realm_core.formats.reader import AnnotationFile, AnnotationReader
 from realm_core.formats.reading_options import ReadingOptions
 from realm_core.formats.table import AnnotationTable
 
 FIRST_VERSION = 1
+T = TypeVar("T")
 
 
 def store_dataset(
@@ -30,18 +35,29 @@ def store_dataset(
     with partition_queries.copying_items(
         session, f"items_{dataset.key}", dataset_key=dataset.key, version=FIRST_VERSION
     ) as write_items:
-        for new_items in reader.blocks():
+        for new_items in one_ahead(reader.blocks()):
             write_items(new_items)
-    table = reader.finish()
+    index = partial(partition_queries.constrain, session, dataset_key=dataset.key)
+    table = _meanwhile(partial(index, "items"), reader.finish)
+    if table.gold is not None:
+        partition_queries.set_gold(session, f"items_{dataset.key}", table.gold)
     ids = annotation_queries.annotator_ids(session, project_id, table.annotators)
     partition_queries.copy_annotations(
         session, f"annotations_{dataset.key}", table, ids, dataset_key=dataset.key, version=FIRST_VERSION
     )
-    if table.gold is not None:
-        partition_queries.set_gold(session, f"items_{dataset.key}", table.gold)
+    facts = _meanwhile(partial(index, "annotations"), partial(_facts_of, table))
     partition_queries.attach(session, dataset.key)
     _add_tasks(session, dataset, table)
-    return dataset, _add_version(session, dataset, table, file.plan)
+    return dataset, _add_version(session, dataset, table, facts, file.plan)
+
+
+def _meanwhile(database_work: Callable[[], None], work: Callable[[], T]) -> T:
+    """What `work` makes while Postgres is busy."""
+    with ThreadPoolExecutor(1, "database") as thread:
+        busy = thread.submit(database_work)
+        made = work()
+        busy.result()
+    return made
 
 
 def _add_tasks(session: Session, dataset: Dataset, table: AnnotationTable) -> None:
@@ -63,29 +79,38 @@ def add_task(session: Session, dataset: Dataset, number: int, task: KnownTask, v
     )
 
 
-def _add_version(session: Session, dataset: Dataset, table: AnnotationTable, plan: ColumnPlan) -> DatasetVersion:
-    statistics = statistics_of(
-        CrowdLabels(
-            tasks=[(task.name, tuple(task.answers)) for task in table.tasks],
-            annotators=table.annotators,
-            item_task=table.item_task,
-            item_has_options=table.item_has_options,
-            item=table.item,
-            annotator=table.annotator,
-            label=table.label,
-        )
+class _Facts(NamedTuple):
+    statistics: dict[str, Any]
+    sha256: str
+
+
+def _facts_of(table: AnnotationTable) -> _Facts:
+    crowd = CrowdLabels(
+        tasks=[(task.name, tuple(task.answers)) for task in table.tasks],
+        annotators=table.annotators,
+        item_task=table.item_task,
+        item_has_options=table.item_has_options,
+        item=table.item,
+        annotator=table.annotator,
+        label=table.label,
     )
+    return _Facts(statistics_of(crowd), table.sha256)
+
+
+def _add_version(
+    session: Session, dataset: Dataset, table: AnnotationTable, facts: _Facts, plan: ColumnPlan
+) -> DatasetVersion:
     return dataset_queries.add_version(
         session,
         dataset_key=dataset.key,
         number=FIRST_VERSION,
-        sha256=table.sha256,
+        sha256=facts.sha256,
         n_labels=table.counts.labels,
         n_items=table.counts.items,
         n_annotators=table.counts.annotators,
         counts=table.counts.as_dict() | {"added": table.counts.labels, "superseded": 0},
-        warnings=[*statistics["warnings"], *unused_columns(plan)],
-        statistics=statistics,
+        warnings=[*facts.statistics["warnings"], *unused_columns(plan)],
+        statistics=facts.statistics,
     )
 
 

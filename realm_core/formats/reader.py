@@ -9,7 +9,6 @@ table = reader.finish()
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +22,7 @@ from realm_core.formats.columns import ColumnPlan
 from realm_core.formats.faults import BadData, Fault, Faults, TooLarge
 from realm_core.formats.hash_table import Column
 from realm_core.formats.items import ItemBook
+from realm_core.formats.read_ahead import one_ahead
 from realm_core.formats.reading_options import ReadingOptions
 from realm_core.formats.table import AnnotationTable, LabelRows, assemble
 
@@ -33,15 +33,6 @@ class AnnotationFile(Protocol):
     plan: ColumnPlan
 
     def frames(self) -> Iterator[pl.DataFrame]: ...
-
-
-def _one_ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same blocks, each read by another thread while the one before it is in use: that keeps two cores busy."""
-    with ThreadPoolExecutor(1, "read-ahead") as thread:
-        following = thread.submit(next, frames, None)
-        while (frame := following.result()) is not None:
-            following = thread.submit(next, frames, None)
-            yield frame
 
 
 class AnnotationReader:
@@ -63,7 +54,7 @@ class AnnotationReader:
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """The items that each block brings: item, task_number, key, item_id, prompt, options. Raises BadData."""
-        for frame in _one_ahead(self._clean_frames()):
+        for frame in one_ahead(self._clean_frames()):
             new_items = self._number(self._without_unknown(frame))
             if self._rows.size + self._n_ignored > self._options.limits.max_rows:
                 raise TooLarge("too_many_rows", f"There are more than {self._options.limits.max_rows:,} rows.")

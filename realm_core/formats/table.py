@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import UNKNOWN, FloatArray, IntArray
 from realm_core.formats.answers import AnswerBook, KnownTask
+from realm_core.formats.hash_table import HashArray
 from realm_core.formats.items import ItemBook
 from realm_core.formats.version_hash import hash_of
 
@@ -46,7 +47,8 @@ class Counts:
 class AnnotationTable:
     """Labels sorted by (item, annotator), one for each pair. Shapes: (L,) for labels, (N,) for items.
 
-    `label` and `gold` index the item's own options where it has them, else its task's answers.
+    `label` and `gold` index the item's own options where it has them, else its task's answers. `item_keys` (N, 2) are
+    what items are known by for ever, `item_texts` (N, 2) hashes of the texts of those that have an item_id.
     """
 
     tasks: tuple[KnownTask, ...]
@@ -61,7 +63,15 @@ class AnnotationTable:
     duration_ms: IntArray | None
     cost: NDArray[np.float32] | None
     counts: Counts
-    sha256: str
+    item_keys: HashArray
+    item_texts: HashArray | None
+
+    @property
+    def sha256(self) -> str:
+        """A hash of what the table says, whatever the order of the rows that it was read from."""
+        of_items = [self.item_keys, self.item_texts, self.gold]
+        of_labels = [self.label, self.created_at, self.duration_ms, self.cost]
+        return hash_of(self.tasks, self.annotators, self.item, self.annotator, of_items, of_labels)
 
 
 class LabelRows:
@@ -114,8 +124,6 @@ def assemble(
     kept, identical, conflicting = _last_of_each(columns, items.n_items, len(annotators))
     values = {name: kept.get(name) for name in _VALUES}
     known_gold = gold if (gold != UNKNOWN).any() else None
-    of_items = [items.keys(), items.texts(), known_gold]
-    of_labels = [kept["label"], *values.values()]
     return AnnotationTable(
         tasks=tuple(answers.tasks),
         annotators=annotators,
@@ -136,7 +144,8 @@ def assemble(
             ignored=n_ignored,
             rejected=n_rejected,
         ),
-        sha256=hash_of(answers.tasks, annotators, kept["item"], kept["annotator"], of_items, of_labels),
+        item_keys=items.keys(),
+        item_texts=items.texts(),
     )
 
 
