@@ -59,16 +59,16 @@ def collision() -> BadData:
 
 
 class Column:
-    """An array that grows at its end."""
+    """An array that grows at its end: one large piece of memory, which is given back whole."""
 
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self._values: NDArray[Any] = np.empty(1024, dtype)
+    def __init__(self, dtype: type[np.generic], *shape: int) -> None:
+        self._values: NDArray[Any] = np.empty((1024, *shape), dtype)
         self._size = 0
 
     def extend(self, values: NDArray[Any]) -> None:
         size = self._size + len(values)
         if size > len(self._values):
-            grown = np.empty(max(size, 2 * len(self._values)), self._values.dtype)
+            grown = np.empty((max(size, 2 * len(self._values)), *self._values.shape[1:]), self._values.dtype)
             grown[: self._size] = self._values[: self._size]
             self._values = grown
         self._values[self._size : size] = values

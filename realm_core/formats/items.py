@@ -43,7 +43,7 @@ class ItemBook:
         self._texts = _NamedTexts()
         self._task = Column(np.int16)
         self._has_options = Column(np.bool_)
-        self._keys: list[HashArray] = []
+        self._keys = Column(np.uint64, 2)
 
     @property
     def n_items(self) -> int:
@@ -64,11 +64,10 @@ class ItemBook:
     def close(self) -> None:
         """Forget what only numbering needs: no more rows will come."""
         self._table = HashTable()
-        self._keys = [np.concatenate(self._keys)]
 
     def keys(self) -> HashArray:
         """What each item is known by for ever. (N, 2)"""
-        return self._keys[0]
+        return self._keys.values
 
     def texts(self) -> HashArray | None:
         """Hashes of the texts of the items that have an item_id (N, 2): the keys of the others are such hashes already.
@@ -99,7 +98,7 @@ class ItemBook:
         keys = _digests(_identity(whole))
         items = pl.Series("item", np.arange(self.n_items, self.n_items + new.height, dtype=np.int32))
         self._texts.add(self.n_items, whole)
-        self._keys.append(as_hashes(keys))
+        self._keys.extend(as_hashes(keys))
         self._first_row.extend(new[ROW].to_numpy())
         self._task.extend(new["task_number"].to_numpy())
         self._has_options.extend(whole["options"].is_not_null().to_numpy())

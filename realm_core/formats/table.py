@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import UNKNOWN, FloatArray, IntArray
 from realm_core.formats.answers import AnswerBook, KnownTask
-from realm_core.formats.hash_table import HashArray
+from realm_core.formats.hash_table import Column, HashArray
 from realm_core.formats.items import ItemBook
 from realm_core.formats.version_hash import hash_of
 
@@ -75,36 +75,30 @@ class AnnotationTable:
 
 
 class LabelRows:
-    """Rows as they come, a list of arrays for each column."""
+    """Rows as they come, by column. Optional columns begin with the first block that has them."""
 
     def __init__(self) -> None:
-        self._blocks: dict[str, list[NDArray[Any] | None]] = {
-            name: [] for name in ("item", "annotator", "label", *_VALUES)
-        }
-        self._sizes: list[int] = []
+        self._columns = {"item": Column(np.int32), "annotator": Column(np.int32), "label": Column(np.int16)}
         self.size = 0
 
     def add(self, *, item: IntArray, annotator: IntArray, label: IntArray, values: pl.DataFrame) -> None:
-        self._sizes.append(len(item))
-        self.size += len(item)
-        self._blocks["item"].append(item)
-        self._blocks["annotator"].append(annotator)
-        self._blocks["label"].append(label.astype(np.int16))
+        self._columns["item"].extend(item)
+        self._columns["annotator"].extend(annotator)
+        self._columns["label"].extend(label.astype(np.int16))
         for name, (dtype, missing) in _VALUES.items():
-            column = values[name].fill_null(missing).to_numpy().astype(dtype) if name in values.columns else None
-            self._blocks[name].append(column)
+            if name in values.columns and name not in self._columns:
+                self._columns[name] = Column(dtype)
+                self._columns[name].extend(np.full(self.size, missing, dtype))
+            if name in self._columns:
+                given = values[name].fill_null(missing).to_numpy() if name in values.columns else missing
+                self._columns[name].extend(np.broadcast_to(given, len(item)))
+        self.size += len(item)
 
     def take(self) -> dict[str, NDArray[Any]]:
-        """All columns that any block had, which are then forgotten here."""
-        names = [name for name, blocks in self._blocks.items() if any(block is not None for block in blocks)]
-        return {name: self._take(name) for name in names}
-
-    def _take(self, name: str) -> NDArray[Any]:
-        filled = (
-            np.full(size, _VALUES[name][1], _VALUES[name][0]) if block is None else block
-            for size, block in zip(self._sizes, self._blocks.pop(name), strict=True)
-        )
-        return np.concatenate(list(filled))
+        """All columns, which are then forgotten here."""
+        taken = {name: column.values for name, column in self._columns.items()}
+        self._columns.clear()
+        return taken
 
 
 def assemble(
