@@ -82,15 +82,23 @@ class JsonLinesFile:
         frame = frame.rename(self._keys).with_row_index(ROW, self._row)
         if any(_doubtful(texts) for texts in (*frame.select(pl.exclude(ROW, "options")), frame["options"].explode())):
             return None
-        options = [None if given is None else json_text(given) for given in frame["options"].to_list()]
-        return frame.with_columns(pl.Series("options", options, pl.String))
+        return frame.with_columns(lists_as_text(frame["options"]))
 
 
 def _doubtful(texts: pl.Series) -> bool:
     """Could one of these be a list or an object that polars made text of, or have had half a surrogate pair?"""
-    return bool(
-        (texts.str.starts_with("[") | texts.str.starts_with("{") | texts.str.contains("\0", literal=True)).any()
-    )
+    if texts.null_count() == len(texts):
+        return False
+    nested = texts.str.starts_with("[") | texts.str.starts_with("{")
+    return bool((nested | texts.str.contains("\0", literal=True)).any())
+
+
+def lists_as_text(lists: pl.Series) -> pl.Series:
+    """Lists of texts as JSON."""
+    if lists.null_count() == len(lists):
+        return pl.Series(lists.name, [], pl.String).extend_constant(None, len(lists))
+    texts = [None if given is None else json_text(given) for given in lists.to_list()]
+    return pl.Series(lists.name, texts, pl.String)
 
 
 def _keys(mapping: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from realm_core.formats.cleanlab import as_rows
 from realm_core.formats.columns import ROW
 from realm_core.formats.faults import BadData, TooLarge
 from realm_core.formats.hugging_face import class_names
-from realm_core.formats.json_lines import json_text
+from realm_core.formats.json_lines import lists_as_text
 from realm_core.formats.reading_options import ReadingOptions
 from realm_core.formats.recognition import plan_table
 
@@ -48,7 +48,9 @@ class ParquetFile:
         size = 0
         for start in range(0, self._n_rows, _ROWS_AT_ONCE):
             frame = _read(self._scan.slice(start, _ROWS_AT_ONCE).select(self._columns).collect)
-            frame = _lists_as_text(frame).with_row_index(ROW, start + 1)
+            if frame.schema.get("options") == pl.List(pl.String):
+                frame = frame.with_columns(lists_as_text(frame["options"]))
+            frame = frame.with_row_index(ROW, start + 1)
             for part in _parts(frame, self._limits.block_bytes):
                 size += sum(int(column.str.len_bytes().sum()) for column in part.drop(ROW))
                 if size > self._limits.max_bytes:
@@ -90,13 +92,6 @@ def _as_text(ours: str, theirs: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.List) and ours == "options":
         return column.cast(pl.List(pl.String)).alias(ours)
     raise BadData("wrong_type", f"Column {theirs!r} is of type {kind}; it must be text or numbers.")
-
-
-def _lists_as_text(frame: pl.DataFrame) -> pl.DataFrame:
-    if frame.schema.get("options") != pl.List(pl.String):
-        return frame
-    texts = [None if given is None else json_text(given) for given in frame["options"].to_list()]
-    return frame.with_columns(pl.Series("options", texts, pl.String))
 
 
 def _parts(frame: pl.DataFrame, max_bytes: int) -> Iterator[pl.DataFrame]:
