@@ -4,7 +4,8 @@
 
 Every fault comes at random moments in the life of real jobs on one `realm up`. After each, the jobs must end as they
 may, and the rules of invariants.py must hold. Lost: a job that did not end as it must, or data that was accepted and is
-gone. Doubled: work that was done twice. Recovery: until what the fault hit went on (median, worst).
+gone. Doubled: work that was done twice. Recovery: until what the fault hit went on (median, worst). A run with --out that
+was stopped goes on where it was, as long as the code is the same.
 
 Leaving out is said: `disk_full` needs root, for a small file system of its own, and `fast_clock` a C
 compiler, for another clock.
@@ -15,14 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app.artifacts import get_artifacts
@@ -30,7 +29,8 @@ from app.database.session import transaction
 from benchmarks.faults import processes, servers
 from benchmarks.faults.clock import can_change_clocks
 from benchmarks.faults.invariants import violations
-from benchmarks.faults.stage import Stage, Trial, stage, wait_for
+from benchmarks.faults.results import Results, Row
+from benchmarks.faults.stage import PATIENCE, Stage, Trial, stage, wait_for
 
 FAULTS: dict[str, Callable[[Stage], Trial]] = {
     fault.__name__: fault
@@ -56,34 +56,16 @@ FAULTS: dict[str, Callable[[Stage], Trial]] = {
 STORE_SIZE = "64m"
 
 
-@dataclass
-class Row:
-    """What one fault came to."""
-
-    fault: str
-    tried: int = 0
-    lost: int = 0
-    doubled: int = 0
-    recovery_s: float = 0.0
-    worst_recovery_s: float = 0.0
-    violations: list[str] = field(default_factory=list)
-
-    @property
-    def is_clean(self) -> bool:
-        return not (self.lost or self.doubled or self.violations)
-
-
 def main() -> int:
     options = _options()
+    results = Results(options.out)
     with tempfile.TemporaryDirectory(prefix="realm-faults-") as name, small_disk(Path(name)) as disk:
         faults = possible(options.faults, disk)
         with stage(Path(name), disk or Path(name) / "artifacts", options.seed) as running:
             _tell(f"undisturbed: {running.seconds}")
-            rows = [try_fault(running, fault, options.times) for fault in faults]
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "faults.md").write_text(_markdown(rows))
-    print(json.dumps({"faults": [asdict(row) for row in rows]}) if options.json else _markdown(rows))
+            rows = [try_fault(running, results.row(fault), options.times, results) for fault in faults]
+    table = results.write_table(rows, {name: (fault.__doc__ or "").strip() for name, fault in FAULTS.items()})
+    print(json.dumps({"code": results.code, "faults": [row.summary() for row in rows]}) if options.json else table)
     return 0 if all(row.is_clean for row in rows) else 1
 
 
@@ -93,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faults", default=",".join(FAULTS), help="names, with commas; by default all")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--out", type=Path, help="write Markdown to this folder")
+    parser.add_argument("--out", type=Path, help="folder for the table and each result; go on with what is there")
     options = parser.parse_args()
     options.faults = options.faults.split(",")
     if unknown := set(options.faults) - set(FAULTS):
@@ -128,18 +110,17 @@ def possible(names: list[str], disk: Path | None) -> list[str]:
     return [name for name in names if not missing.get(name)]
 
 
-def try_fault(running: Stage, name: str, times: int) -> Row:
-    """Make a fault some times, and judge what is left each time."""
-    row, seconds = Row(name), []
-    for _ in range(times):
+def try_fault(running: Stage, row: Row, times: int, results: Results) -> Row:
+    """Make a fault until it was tried some times, and judge what is left each time."""
+    while row.tried < times:
         try:
-            trial = FAULTS[name](running)
+            trial = FAULTS[row.fault](running)
         except TimeoutError:
-            trial = Trial(float("inf"), lost=1)
+            trial = Trial(PATIENCE, lost=1)
         _judge(running, trial, row)
-        seconds.append(trial.recovery_seconds)
-        _tell(f"{name} {row.tried}/{times}: {trial.recovery_seconds:.1f} s{'' if row.is_clean else f' {row}'}")
-    row.recovery_s, row.worst_recovery_s = round(statistics.median(seconds), 1), round(max(seconds), 1)
+        row.seconds.append(round(trial.recovery_seconds, 1))
+        results.keep(row)
+        _tell(f"{row.fault} {row.tried}/{times}: {trial.recovery_seconds:.1f} s{'' if row.is_clean else f' {row}'}")
     return row
 
 
@@ -165,19 +146,6 @@ def _ends_as(running: Stage, job: str, allowed: tuple[str, ...]) -> bool:
 
 def _tell(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-def _markdown(rows: list[Row]) -> str:
-    lines = [
-        "| fault | tried | lost | doubled | rules broken | recovery s (median, worst) |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {(FAULTS[row.fault].__doc__ or '').strip()} `{row.fault}` | {row.tried} | {row.lost} | {row.doubled} "
-        f"| {len(row.violations)} | {row.recovery_s:.1f}, {row.worst_recovery_s:.1f} |"
-        for row in rows
-    ]
-    return "\n".join(lines + [f"\n{violation}" for row in rows for violation in row.violations]) + "\n"
 
 
 if __name__ == "__main__":

@@ -82,12 +82,21 @@ def _until_ready(stage: Stage, since: float) -> float:
 
 
 def _with_jobs(stage: Stage, fault: Callable[[], object]) -> Trial:
-    """A fault while one job trains and others wait; over when the service is ready and what waited runs."""
-    jobs = [stage.under_way(), stage.start(), stage.start()]
+    """A fault while one job trains and others wait; over when the service is ready and the worker renews leases."""
+    training = stage.under_way()
+    jobs = [training, stage.start(), stage.start()]
     began = time.monotonic()
     fault()
-    recovery = _until_ready(stage, began)
+    wait_for(stage.is_ready)
+    lease = _lease_of(stage, training)
+    wait_for(lambda: _lease_of(stage, training) != lease or stage.has_ended(training))
+    recovery = time.monotonic() - began
     return Trial(recovery, dict.fromkeys([*jobs, stage.start()], SUCCEEDED))
+
+
+def _lease_of(stage: Stage, job: str) -> object:
+    """Which attempt has a job, and until when."""
+    return stage.sql("SELECT attempt, lease_until FROM jobs WHERE id = :id", id=job)[0]
 
 
 def redis_killed(stage: Stage) -> Trial:
@@ -113,12 +122,16 @@ def postgres_restarted(stage: Stage) -> Trial:
 
 
 def postgres_connections_ended(stage: Stage) -> Trial:
-    """Every connection to Postgres is terminated."""
-    end_all = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE usename = current_user AND pid <> pg_backend_pid()"
-    )
-    return _with_jobs(stage, lambda: stage.sql(end_all))
+    """Every connection to Postgres is terminated, those of API, worker and training among them."""
+    return _with_jobs(stage, lambda: _end_connections(stage))
+
+
+def _end_connections(stage: Stage) -> None:
+    others = "FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
+    ended = {pid for pid, done in stage.sql(f"SELECT pid, pg_terminate_backend(pid) {others}") if done}
+    if not ended:
+        raise RuntimeError("there was no connection to end")
+    wait_for(lambda: not ended & {pid for (pid,) in stage.sql(f"SELECT pid {others}")})
 
 
 def message_thrice(stage: Stage) -> Trial:

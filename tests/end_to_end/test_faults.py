@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from benchmarks.faults.__main__ import FAULTS, possible, small_disk, try_fault
+from benchmarks.faults.results import Results, Row
 from benchmarks.faults.stage import Stage, stage
 from tests.conftest import no_settings
 
@@ -28,5 +29,5 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_nothing_is_lost_or_doubled(running: Stage, fault: str) -> None:
     if not possible([fault], running.artifacts if os.path.ismount(running.artifacts) else None):
         pytest.skip("cannot be made here")
-    row = try_fault(running, fault, 1)
+    row = try_fault(running, Row(fault), 1, Results(None))
     assert row.is_clean, row
