@@ -4,8 +4,8 @@
 
 Every fault comes at random moments in the life of real jobs on one `realm up`. After each, the jobs must end as they
 may, and the rules of invariants.py must hold. Lost: a job that did not end as it must, or data that was accepted and is
-gone. Doubled: work that was done twice. Recovery: until what the fault hit went on (median, worst). A run with --out that
-was stopped goes on where it was, as long as the code is the same.
+gone. Doubled: work that was done twice. Recovery: until what the fault hit went on (median, worst). A run with --out
+that was stopped goes on where it was, as long as the code is the same.
 
 Leaving out is said: `disk_full` needs root, for a small file system of its own, and `fast_clock` a C
 compiler, for another clock.
