@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from realm_core.annotations import FloatArray
+from realm_core.intervals import Z95
 from realm_core.label_table import LabelTable
+
+N_GROUPS = 50  # of items, left out in turn for an interval
 
 
 def pairs_of_cells(table: LabelTable) -> tuple[FloatArray, FloatArray]:
@@ -15,22 +22,87 @@ def pairs_of_cells(table: LabelTable) -> tuple[FloatArray, FloatArray]:
     return table.sum_over_cells(others), table.sum_over_cells(equal)
 
 
-def krippendorff_alpha(table: LabelTable) -> float | None:
-    """Agreement beyond chance, for nominal labels and any pattern of missing ones; None where no two could differ.
+@dataclass(frozen=True)
+class Alpha:
+    """Krippendorff's α with its 95 % interval; None where no two labels could differ, or the interval cannot be told.
+
+    `n_items` have labels of two annotators or more.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_items: int
+
+
+def krippendorff_alpha(table: LabelTable) -> Alpha:
+    """Agreement beyond chance, for nominal labels and any pattern of missing ones.
 
     α = 1 − D_o / D_e with, over the items i that have n_i > 1 labels, c_ik of them answer k, n = Σ n_i, n_k = Σ_i c_ik:
 
         D_o = 1/n Σ_i (n_i² − Σ_k c_ik²) / (n_i − 1)        D_e = (n² − Σ_k n_k²) / (n (n − 1))
 
     Several tasks: both averaged over the tasks, weighted by their labels. Source: Krippendorff 2004, Content Analysis.
+    The interval comes from leaving out each of N_GROUPS groups of items (delete-a-group jackknife; Kott 2001).
     """
     votes = table.votes()
-    votes = votes * (votes.sum(axis=0) > 1)
-    observed = expected = 0.0
-    for task in range(table.n_tasks):
+    tasks = [votes[:, table.item_task == task] for task in range(table.n_tasks)]
+    return _alpha([_Disagreement.of(counts) for counts in tasks])
+
+
+def label_alphas(table: LabelTable, fixed_answers: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """α of each answer against all the others, of the tasks whose prompts have the same answers; JSON."""
+    votes = table.votes()
+    found = []
+    for task in np.flatnonzero(fixed_answers):
         counts = votes[:, table.item_task == task]
-        of_item, of_answer, n = counts.sum(axis=0), counts.sum(axis=1), counts.sum()
-        if n:
-            observed += float(((of_item**2 - (counts**2).sum(axis=0)) / np.maximum(of_item - 1, 1)).sum())
-            expected += float((n**2 - (of_answer**2).sum()) / (n - 1))
-    return 1 - observed / expected if expected > 0 else None
+        total = counts.sum(axis=0)
+        for answer in range(table.task_answers[task]):
+            alpha = _alpha([_Disagreement.of(np.stack([counts[answer], total - counts[answer]]))])
+            about = {"task": int(task), "answer": answer, "n_labels": int(counts[answer].sum())}
+            found.append(about | {"alpha": alpha.value, "low": alpha.low, "high": alpha.high})
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Disagreement:
+    """Of one task's items with several labels, in groups: Σ_i (n_i² − Σ_k c_ik²)/(n_i − 1) and answers counted.
+
+    `observed` (G,), `answers` (G, K), `n_items` in all.
+    """
+
+    observed: FloatArray
+    answers: FloatArray
+    n_items: int
+
+    @classmethod
+    def of(cls, counts: FloatArray) -> _Disagreement:
+        """Of the votes (K, items)."""
+        counts = counts[:, counts.sum(axis=0) > 1]
+        group = np.arange(counts.shape[1]) % N_GROUPS
+        of_item = counts.sum(axis=0)
+        differing = (of_item**2 - (counts**2).sum(axis=0)) / np.maximum(of_item - 1, 1)
+        sums = [np.bincount(group, row, minlength=N_GROUPS).astype(np.float64) for row in (differing, *counts)]
+        return cls(sums[0], np.stack(sums[1:], axis=1), counts.shape[1])
+
+    def without(self, group: int | None) -> tuple[float, float]:
+        """n·D_o and n·D_e without one of the groups."""
+        observed, answers = float(self.observed.sum()), self.answers.sum(axis=0)
+        if group is not None:
+            observed, answers = observed - float(self.observed[group]), answers - self.answers[group]
+        n = float(answers.sum())
+        return observed, float(n**2 - (answers**2).sum()) / (n - 1) if n > 1 else 0.0
+
+
+def _alpha(tasks: list[_Disagreement]) -> Alpha:
+    def value(group: int | None) -> float | None:
+        observed, expected = (sum(parts) for parts in zip(*(task.without(group) for task in tasks), strict=True))
+        return 1 - observed / expected if expected > 0 else None
+
+    n_items, whole = sum(task.n_items for task in tasks), value(None)
+    parts = [part for group in range(N_GROUPS) if (part := value(group)) is not None]
+    if whole is None or n_items < N_GROUPS or len(parts) < N_GROUPS:
+        return Alpha(whole, None, None, n_items)
+    spread = (N_GROUPS - 1) / N_GROUPS * float(((np.array(parts) - np.mean(parts)) ** 2).sum())
+    half = Z95 * float(np.sqrt(spread))
+    return Alpha(whole, max(whole - half, -1.0), min(whole + half, 1.0), n_items)

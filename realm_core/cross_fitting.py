@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from realm_core.aggregation import Truth, one_coin
+from realm_core.aggregation import Truth, majority_vote, one_coin
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.splits import fold_of_prompts
 
@@ -91,6 +91,22 @@ def cross_fit(
             candidates.append((one_coin(annotations, candidate, start=start), candidate))
         truth, log_p = max(candidates, key=lambda pair: pair[0].log_likelihood)
     return log_p
+
+
+def cross_fit_plain(
+    annotations: Annotations, embeddings: NDArray[np.float32], zero_shot: ZeroShot, folds: int, seed: int
+) -> FloatArray:
+    """log p(l | x) of every item by a head that takes every label for right: plain fine-tuning, to compare with.
+
+    As `cross_fit`, but the targets are the shares of the labels, and the penalty is the one under which held-out labels
+    are the likeliest.
+    """
+    fold = fold_of_prompts(annotations, folds, seed)
+    votes = majority_vote(annotations).posterior
+    candidates = [
+        _out_of_fold(annotations, embeddings, zero_shot.log_p, votes, fold, penalty, seed) for penalty in PENALTIES
+    ]
+    return max(candidates, key=lambda log_p: float(log_p[annotations.item, annotations.label].mean()))
 
 
 def _out_of_fold(

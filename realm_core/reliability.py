@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from realm_core.aggregation import pooled_accuracy
 from realm_core.agreement import pairs_of_cells
 from realm_core.annotations import Annotations, FloatArray
+from realm_core.annotator_pairs import PairRows, annotator_pairs
+from realm_core.crowd_figures import crowd_figures
 from realm_core.drift import drift
 from realm_core.flags import MIN_LABELS, BoolArray, Findings, always_same, below_chance, guessers, swaps
 from realm_core.intervals import Accuracies, accuracies_of_cells, accuracies_over_tasks
+from realm_core.left_out import worth
 from realm_core.report_evidence import Evidence
 from realm_core.report_summary import summarize
 from realm_core.truth_choice import best_truth
@@ -76,20 +79,28 @@ class ItemRows:
 @dataclass(frozen=True, eq=False)
 class Report:
     """What a job found out: a row for each annotator over all tasks and, after it, one for each task; `summary` is
-    JSON."""
+    JSON, and so are `figures`, which are too many for it."""
 
     annotators: tuple[AnnotatorRow, ...]
     items: ItemRows
+    pairs: PairRows
     summary: dict[str, Any]
+    figures: dict[str, Any]
 
 
 def build_report(
-    annotations: Annotations, log_p: FloatArray | None, *, cross_fitted: bool, trained_accuracy: FloatArray | None
+    annotations: Annotations,
+    log_p: FloatArray | None,
+    *,
+    cross_fitted: bool,
+    trained_accuracy: FloatArray | None,
+    plain_log_p: FloatArray | None = None,
 ) -> Report:
     """The report of a job.
 
     `log_p` (N, Kmax): the model's log p(y | x), None without a model; `cross_fitted`: it comes from models that had not
-    seen the item. `trained_accuracy` (R, T): what the channel learned in training.
+    seen the item. `trained_accuracy` (R, T): what the channel learned in training. `plain_log_p` (N, Kmax): the same
+    model trained on the labels as they are, to compare with.
     """
     choice = best_truth(annotations, log_p)
     evidence = Evidence(annotations, log_p, choice.truth)
@@ -97,7 +108,9 @@ def build_report(
     return Report(
         annotators=tuple(_annotator_rows(evidence, trained_accuracy, method)),
         items=_item_rows(evidence),
+        pairs=annotator_pairs(evidence),
         summary=summarize(evidence, choice, cross_fitted=cross_fitted),
+        figures=crowd_figures(evidence, choice.candidate) | worth(evidence, choice.candidate, plain_log_p),
     )
 
 

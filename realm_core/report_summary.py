@@ -24,13 +24,16 @@ def summarize(evidence: Evidence, choice: Choice, *, cross_fitted: bool) -> dict
     posterior = choice.truth.posterior
     votes = majority_vote(annotations).posterior
     model = None if log_p is None else np.exp(log_p)
+    alpha = krippendorff_alpha(evidence.table)
     return {
         "n_items": annotations.n_items,
         "n_labels": annotations.n_labels,
         "n_annotators": annotations.n_annotators,
         "expected_accuracy": _mean(posterior.max(axis=1)),
         "agreement": equal / pairs if pairs else None,
-        "krippendorff_alpha": krippendorff_alpha(evidence.table),
+        "krippendorff_alpha": alpha.value,
+        "krippendorff_alpha_low": alpha.low,
+        "krippendorff_alpha_high": alpha.high,
         "channel": choice.candidate.channel,
         "baselines": {
             "majority_vote": _baseline(annotations, votes, posterior),

@@ -9,16 +9,18 @@ import numpy as np
 import polars as pl
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database import annotation_queries
 from app.database.partition_queries import psycopg_connection
-from app.database.tables import ALL_TASKS, Dataset, Job
+from app.database.tables import ALL_TASKS, Annotation, AnnotatorReport, Dataset, Job, ReportFigures
 from realm_core.annotations import FloatArray, IntArray
+from realm_core.annotator_pairs import PairRows
 from realm_core.reliability import AnnotatorRow, Estimate, ItemRows, Report
 
-ITEMS_PER_CHUNK = 100_000
+ITEMS_PER_CHUNK = PAIRS_PER_CHUNK = 100_000
+PAIR_COLUMNS = "job_key, first, second, shared, equal, same_mistakes, expected_mistakes, suspicious"
 
 ANNOTATOR_COLUMNS = {
     "job_key": "int4",
@@ -48,6 +50,9 @@ def write_report(session: Session, job_key: int, report: Report, annotator_ids: 
     connection = psycopg_connection(session)
     _copy_annotators(connection, job_key, report.annotators, annotator_ids)
     _copy_items(connection, job_key, report.items)
+    _copy_pairs(connection, job_key, report.pairs, annotator_ids)
+    _set_pace_and_cost(session, job_key)
+    session.execute(insert(ReportFigures).values(job_key=job_key, figures=report.figures))
     # The job's row comes last: it is locked from here to the commit, and its heartbeats and a cancel need it.
     summary = report.summary | {"tasks": _tasks_of(session, job_key)}
     session.execute(update(Job).where(Job.key == job_key).values(summary=summary))
@@ -55,10 +60,15 @@ def write_report(session: Session, job_key: int, report: Report, annotator_ids: 
 
 def _tasks_of(session: Session, job_key: int) -> list[dict[str, Any]]:
     """The tasks, with the answers that they had in the version that the job pinned."""
-    pinned = select(Dataset.key, Job.dataset_version).join(Dataset, Dataset.id == Job.dataset_id)
-    dataset_key, version = session.execute(pinned.where(Job.key == job_key)).one()
+    dataset_key, version = session.execute(_pinned(job_key)).one()
     tasks = annotation_queries.load_tasks(session, dataset_key, version)
     return [{"name": task.name, "answers": list(task.answers)} for task in tasks]
+
+
+def _pinned(job_key: int) -> Select[int, int]:
+    """The dataset and its version that a job is about."""
+    pinned = select(Dataset.key, Job.dataset_version).join(Dataset, Dataset.id == Job.dataset_id)
+    return pinned.where(Job.key == job_key)
 
 
 def _copy_annotators(
@@ -87,6 +97,57 @@ def _annotator_values(row: AnnotatorRow) -> tuple[Any, ...]:
 
 def _parts(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+
+
+def _copy_pairs(connection: psycopg.Connection[Any], job_key: int, pairs: PairRows, ids: IntArray) -> None:
+    with connection.cursor() as cursor, cursor.copy(f"COPY annotator_pairs ({PAIR_COLUMNS}) FROM STDIN") as copy:
+        for start in range(0, len(pairs), PAIRS_PER_CHUNK):
+            part = slice(start, start + PAIRS_PER_CHUNK)
+            first, second = ids[pairs.first[part]], ids[pairs.second[part]]
+            copy.write(
+                pl.DataFrame(
+                    {
+                        "job_key": np.full(len(first), job_key, dtype=np.int32),
+                        "first": np.minimum(first, second),
+                        "second": np.maximum(first, second),
+                        "shared": pairs.shared[part],
+                        "equal": pairs.equal[part],
+                        "same_mistakes": pairs.same_mistakes[part].astype(np.float32),
+                        "expected_mistakes": pairs.expected_mistakes[part].astype(np.float32),
+                        "suspicious": pairs.suspicious[part],
+                    }
+                ).write_csv(include_header=False, separator="\t")
+            )
+
+
+def _set_pace_and_cost(session: Session, job_key: int) -> None:
+    """Each annotator's median time and mean cost per label, of the labels that say them."""
+    dataset_key, version = session.execute(_pinned(job_key)).one()
+    of_annotator = (
+        select(
+            Annotation.annotator,
+            (func.percentile_cont(0.5).within_group(Annotation.duration_ms) / 1000).label("seconds"),
+            func.avg(Annotation.cost).label("cost"),
+        )
+        .where(
+            Annotation.dataset_key == dataset_key,
+            Annotation.added_in <= version,
+            or_(Annotation.superseded_in.is_(None), Annotation.superseded_in > version),
+            or_(Annotation.duration_ms.is_not(None), Annotation.cost.is_not(None)),
+        )
+        .group_by(Annotation.annotator)
+        .subquery()
+    )
+    session.execute(
+        update(AnnotatorReport)
+        .where(
+            AnnotatorReport.job_key == job_key,
+            AnnotatorReport.task == ALL_TASKS,
+            AnnotatorReport.annotator == of_annotator.c.annotator,
+        )
+        .values(median_seconds=of_annotator.c.seconds, mean_cost=of_annotator.c.cost)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _copy_items(connection: psycopg.Connection[Any], job_key: int, items: ItemRows) -> None:

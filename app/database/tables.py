@@ -324,9 +324,33 @@ class AnnotatorReport(Base):
     expertise_low: Mapped[float | None]
     expertise_high: Mapped[float | None]
     agreement: Mapped[float | None]
+    median_seconds: Mapped[float | None]  # per label; over all tasks only, as the cost
+    mean_cost: Mapped[float | None]
     flags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     # {"confusion": K×K expected counts by true answer or null, "label_counts": [...], "drift": {...} or null, …}
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class AnnotatorPair(Base):
+    """Two annotators who labelled at least ten items in common, `first` < `second`."""
+
+    __tablename__ = "annotator_pairs"
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"), primary_key=True)
+    first: Mapped[int] = mapped_column(ForeignKey("annotators.id", ondelete="CASCADE"), primary_key=True, index=True)
+    second: Mapped[int] = mapped_column(ForeignKey("annotators.id", ondelete="CASCADE"), primary_key=True, index=True)
+    shared: Mapped[int]
+    equal: Mapped[int]  # of them
+    same_mistakes: Mapped[float] = mapped_column(REAL)
+    expected_mistakes: Mapped[float] = mapped_column(REAL)
+    suspicious: Mapped[bool]  # more of the same mistakes than chance explains
+
+
+class ReportFigures(Base):
+    """The charts of a report that are about everybody, as realm_core.crowd_figures and left_out make them."""
+
+    __tablename__ = "report_figures"
+    job_key: Mapped[int] = mapped_column(ForeignKey("jobs.key", ondelete="CASCADE"), primary_key=True)
+    figures: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
 class Decision(Base):

@@ -269,6 +269,8 @@ def upgrade() -> None:
         sa.Column("expertise_low", sa.Double(), nullable=True),
         sa.Column("expertise_high", sa.Double(), nullable=True),
         sa.Column("agreement", sa.Double(), nullable=True),
+        sa.Column("median_seconds", sa.Double(), nullable=True),
+        sa.Column("mean_cost", sa.Double(), nullable=True),
         sa.Column("flags", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(
@@ -280,6 +282,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_key", "annotator", "task", name=op.f("pk_annotator_reports")),
     )
     op.create_index(op.f("ix_annotator_reports_annotator"), "annotator_reports", ["annotator"], unique=False)
+    op.create_table(
+        "annotator_pairs",
+        sa.Column("job_key", sa.Integer(), nullable=False),
+        sa.Column("first", sa.Integer(), nullable=False),
+        sa.Column("second", sa.Integer(), nullable=False),
+        sa.Column("shared", sa.Integer(), nullable=False),
+        sa.Column("equal", sa.Integer(), nullable=False),
+        sa.Column("same_mistakes", sa.REAL(), nullable=False),
+        sa.Column("expected_mistakes", sa.REAL(), nullable=False),
+        sa.Column("suspicious", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["first"], ["annotators.id"], name=op.f("fk_annotator_pairs_first"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["job_key"], ["jobs.key"], name=op.f("fk_annotator_pairs_job_key"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["second"], ["annotators.id"], name=op.f("fk_annotator_pairs_second"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_key", "first", "second", name=op.f("pk_annotator_pairs")),
+    )
+    op.create_index(op.f("ix_annotator_pairs_first"), "annotator_pairs", ["first"], unique=False)
+    op.create_index(op.f("ix_annotator_pairs_second"), "annotator_pairs", ["second"], unique=False)
+    op.create_table(
+        "report_figures",
+        sa.Column("job_key", sa.Integer(), nullable=False),
+        sa.Column("figures", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(["job_key"], ["jobs.key"], name=op.f("fk_report_figures_job_key"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_key", name=op.f("pk_report_figures")),
+    )
     op.create_table(
         "decisions",
         sa.Column("id", sa.Text(), nullable=False),
@@ -395,6 +425,10 @@ def downgrade() -> None:
     op.drop_index("ix_decisions_job_key_annotator_created_at_id", table_name="decisions")
     op.drop_index(op.f("ix_decisions_annotator"), table_name="decisions")
     op.drop_table("decisions")
+    op.drop_table("report_figures")
+    op.drop_index(op.f("ix_annotator_pairs_second"), table_name="annotator_pairs")
+    op.drop_index(op.f("ix_annotator_pairs_first"), table_name="annotator_pairs")
+    op.drop_table("annotator_pairs")
     op.drop_index(op.f("ix_annotator_reports_annotator"), table_name="annotator_reports")
     op.drop_table("annotator_reports")
     op.drop_table("login_links")

@@ -50,7 +50,7 @@ def test_krippendorffs_own_example() -> None:
         [no, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, no],
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, no],
     ]
-    assert krippendorff_alpha(LabelTable(_by_hand(votes, 6))) == pytest.approx(0.743, abs=0.0005)
+    assert krippendorff_alpha(LabelTable(_by_hand(votes, 6))).value == pytest.approx(0.743, abs=0.0005)
 
 
 def test_alpha_of_several_tasks_does_not_count_that_their_answers_differ() -> None:
@@ -62,8 +62,8 @@ def test_alpha_of_several_tasks_does_not_count_that_their_answers_differ() -> No
         label=crowd.label % 2,
     )
     chance = (2 * 5 * 4 + 2 * 6 * 3) / (9 * 8) / 2  # five to four in the first task, six to three in the second
-    assert krippendorff_alpha(LabelTable(both)) == pytest.approx(1 - (2 / 3) / chance)
-    assert krippendorff_alpha(LabelTable(crowd)) == pytest.approx(1 / 7)  # as one task it looks better
+    assert krippendorff_alpha(LabelTable(both)).value == pytest.approx(1 - (2 / 3) / chance)
+    assert krippendorff_alpha(LabelTable(crowd)).value == pytest.approx(1 / 7)  # as one task it looks better
 
 
 def test_agreement_is_the_share_of_equal_pairs_on_shared_prompts() -> None:
