@@ -196,11 +196,21 @@ class LabelCount(BaseModel):
     share: float | None
 
 
+class Alpha(BaseModel):
+    """Krippendorff's α with its 95 % interval, by bootstrap over items; null where nothing can be told."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_items: int = Field(description="With labels of two annotators or more, and without options of their own.")
+
+
 class TaskStatistics(BaseModel):
     task: str
     items: int
     labels: int
-    agreement: float | None
+    agreement: float | None = Field(description="Share of equal labels over all pairs on the same item.")
+    alpha: Alpha = Field(description="Agreement beyond chance: 1 is perfect, 0 is chance.")
     balance: list[LabelCount] = Field(description="Of the items without options of their own.")
 
 

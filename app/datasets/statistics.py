@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.datasets.chance_corrected import N_GROUPS, Alpha, krippendorff_alpha
 from realm_core.formats.answers import similar_labels
 
 _CELLS_AT_ONCE = 1_000_000
@@ -72,6 +73,22 @@ class CrowdLabels:
             cell = self.item_task[item[counted]].astype(np.int64) * shape[1] + self.label[part][counted]
             counts += np.bincount(cell, minlength=counts.size).reshape(shape)
         return counts
+
+    def alpha(self, task: int) -> Alpha:
+        """Agreement beyond chance in a task, on items without options of their own: only there are labels the same."""
+        counted = (self.item_task == task) & ~self.item_has_options & (self.labels_per_item > 1)
+        n = self.labels_per_item[counted]
+        group = np.full(len(counted), -1, np.int32)
+        group[counted] = np.arange(len(n)) % N_GROUPS
+        differing = 2 * (self.pairs[counted] - self.equal_pairs[counted]) / np.maximum(n - 1, 1)
+        shape = N_GROUPS, int(self.label.max()) + 1
+        answers = np.zeros(shape, np.int64)
+        for part in self.parts():
+            of_group = group[self.item[part]]
+            cell = of_group[of_group >= 0].astype(np.int64) * shape[1] + self.label[part][of_group >= 0]
+            answers += np.bincount(cell, minlength=answers.size).reshape(shape)
+        by_group = np.bincount(group[counted], differing, minlength=N_GROUPS).astype(np.float64)
+        return krippendorff_alpha(by_group, answers, int(counted.sum()))
 
     @cached_property
     def equal_pairs(self) -> NDArray[np.int64]:
@@ -144,6 +161,7 @@ def _task_statistics(crowd: CrowdLabels, number: int) -> dict[str, Any]:
         "items": int(of_task.sum()),
         "labels": int(crowd.labels_per_item[of_task].sum()),
         "agreement": _share(crowd.equal_pairs[of_task].sum(), crowd.pairs[of_task].sum()),
+        "alpha": vars(crowd.alpha(number)),
         "balance": [
             {"label": answer, "count": int(count), "share": _share(count, counts.sum())}
             for answer, count in zip(answers, counts, strict=True)

@@ -116,3 +116,49 @@ def test_labels_that_differ_in_case_or_spaces() -> None:
         "Task 't' has labels that differ only in case or spaces: 'Yes', 'yes '.",
         "Task 't' has labels that differ only in case or spaces: 'no', 'NO'.",
     ]
+
+
+def alpha(labels: list[Label], **changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = statistics_of(crowd(labels, **changes))["tasks"][0]["alpha"]
+    return found
+
+
+@given(
+    cells=st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 3)), st.integers(0, 2), min_size=1, max_size=24)
+)
+def test_alpha_is_one_minus_observed_over_expected_disagreement(cells: dict[tuple[int, int], int]) -> None:
+    seen = {item: number for number, item in enumerate(sorted({item for item, _ in cells}))}
+    found = alpha([(seen[item], annotator, label) for (item, annotator), label in cells.items()])
+    by_item = [[label for (one, _), label in cells.items() if one == item] for item in seen]
+    shared = [given for given in by_item if len(given) > 1]
+    everything = [label for given in shared for label in given]
+    n = len(everything)
+    observed = sum(
+        sum(one != other for a, one in enumerate(given) for b, other in enumerate(given) if a != b) / (len(given) - 1)
+        for given in shared
+    )
+    expected = sum(one != other for one in everything for other in everything) / max(n - 1, 1)
+    assert found["n_items"] == len(shared)
+    assert found["value"] == (pytest.approx(1 - observed / expected) if expected else None)
+
+
+def test_the_interval_of_alpha_holds_it_and_narrows_with_more_items() -> None:
+    draw = np.random.default_rng(1)
+
+    def labels(n_items: int) -> list[Label]:
+        truth = draw.integers(0, 3, n_items)
+        right = draw.random((n_items, 3)) < 0.8
+        said = np.where(right, truth[:, None], draw.integers(0, 3, (n_items, 3)))
+        return [(item, annotator, int(said[item, annotator])) for item in range(n_items) for annotator in range(3)]
+
+    few, many = alpha(labels(50)), alpha(labels(5000))
+    for one in (few, many):
+        assert one["low"] < one["value"] < one["high"]
+    assert few["high"] - few["low"] > 4 * (many["high"] - many["low"])
+    assert many["low"] < 0.64 < many["high"]  # (share that everybody knows) squared
+
+
+def test_alpha_is_unknown_without_shared_items_or_with_one_answer_only() -> None:
+    assert alpha([(0, 0, 0), (1, 1, 1)]) == {"value": None, "low": None, "high": None, "n_items": 0}
+    assert alpha([(0, 0, 0), (0, 1, 0)])["value"] is None
+    assert alpha([(0, 0, 0), (0, 1, 1)], item_has_options=np.array([True]))["n_items"] == 0
