@@ -23,6 +23,8 @@ import app.fine_tuning.routes
 import app.health
 import app.inference.routes
 import app.projects.routes
+import app.reports.comparison_routes
+import app.reports.crowd_routes
 import app.reports.decision_routes
 import app.reports.judgement_routes
 import app.reports.routes
@@ -34,7 +36,7 @@ from app.middleware import AllowedHosts, BodyLimit, PlainBody, RequestContext
 from app.problems import install_problem_handlers
 from app.settings import Settings, get_settings
 
-UPLOADS = re.compile(r"/v1/(datasets(/[^/]+/annotations)?|files)")
+UPLOADS = re.compile(r"(/v1)?/datasets(/[^/]+/annotations)?|/v1/files")  # by the API, and by the pages' forms
 STREAMED_BODIES = re.compile(rf"{UPLOADS.pattern}|/v1/models/[^/]+/predict")
 NOT_GZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-tar")  # weights do not shrink
 MAX_BODY_BYTES = 16 * 1024**2
@@ -63,6 +65,8 @@ def create_app() -> FastAPI:
         app.fine_tuning.routes.router,
         app.inference.routes.router,
         app.reports.routes.router,
+        app.reports.comparison_routes.router,
+        app.reports.crowd_routes.router,
         app.reports.decision_routes.router,
         app.reports.judgement_routes.router,
         app.dashboard.pages.router,

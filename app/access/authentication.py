@@ -18,8 +18,17 @@ PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/login"})  # and /static/*, whic
 SESSION_COOKIE = "realm_session"
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_MOST_FIELDS = 50
 # What a viewer may POST: questions that are too large for a query string, and goodbye.
-VIEWERS_MAY_POST = frozenset({"/v1/models/{model_id}/predict", "/logout"})
+VIEWERS_MAY_POST = frozenset(
+    {
+        "/v1/models/{model_id}/predict",
+        "/v1/fine_tuning/jobs/estimate",
+        "/v1/fine_tuning/jobs/{job_id}/what_if",
+        "/logout",
+    }
+)
 # The parts of the API that keys can be restricted to, by the beginning of the path; what is not here needs a whole key.
 SCOPES: tuple[tuple[str, Scope], ...] = (
     ("/v1/models/{model_id}/predict", "predict"),
@@ -93,8 +102,8 @@ async def _shown_csrf_token(request: Request) -> str:
     header = request.headers.get(CSRF_HEADER)
     if header is not None:
         return header
-    if request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
-        return str((await request.form()).get(CSRF_FIELD, ""))
+    if request.headers.get("Content-Type", "").startswith(_FORMS):
+        return str((await request.form(max_files=1, max_fields=_MOST_FIELDS)).get(CSRF_FIELD, ""))
     return ""
 
 

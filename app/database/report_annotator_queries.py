@@ -92,6 +92,20 @@ def annotator_rows(session: Session, job_key: int, annotator: int) -> AnnotatorR
     return session.execute(query).all()
 
 
+def names_of(session: Session, job_key: int, annotators: Sequence[int]) -> dict[int, str]:
+    """The names of annotators of a report, by their keys."""
+    query = (
+        select(Annotator.id, Annotator.name)
+        .join(AnnotatorReport, AnnotatorReport.annotator == Annotator.id)
+        .where(
+            AnnotatorReport.job_key == job_key,
+            AnnotatorReport.task == ALL_TASKS,
+            Annotator.id.in_(annotators),
+        )
+    )
+    return dict(session.execute(query).all())
+
+
 def count_by_flag(session: Session, job_key: int) -> dict[str, int]:
     """How many annotators carry each flag, over all tasks."""
     flag = func.unnest(AnnotatorReport.flags).label("flag")

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Query, Response
 from app.access.authentication import PrincipalDep
 from app.access.changes import ChangeRoute
 from app.dependencies import PageOf, SessionDep
-from app.reports import exports, service
+from app.reports import crowd, exports, service
+from app.reports.crowd_schemas import CrowdAgreement
 from app.reports.schemas import (
-    Agreement,
     AnnotatorDetail,
     AnnotatorQuery,
     AnnotatorRow,
@@ -62,9 +62,9 @@ def get_item(session: SessionDep, finished: FinishedJobDep, item_id: str) -> Ite
 
 
 @router.get("/{job_id}/agreement")
-def get_agreement(session: SessionDep, finished: FinishedJobDep) -> Agreement:
-    """How far the annotators agree, and how good the cleaned labels are expected to be."""
-    return service.get_agreement(session, finished)
+def get_agreement(session: SessionDep, finished: FinishedJobDep) -> CrowdAgreement:
+    """How far the annotators agree, how good the cleaned labels are expected to be, and what everybody confuses."""
+    return crowd.get_agreement(session, finished)
 
 
 @router.get("/{job_id}/export/{table}.{file_format}", response_class=Response)

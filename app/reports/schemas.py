@@ -150,6 +150,8 @@ class Agreement(BaseModel):
     n_annotators: int
     agreement: float | None = Field(description="Share of equal labels over all pairs on the same item.")
     krippendorff_alpha: float | None = Field(description="Agreement beyond chance: 1 is perfect, 0 is chance.")
+    krippendorff_alpha_low: float | None = Field(None, description="Of its 95 % interval.")
+    krippendorff_alpha_high: float | None = None
     expected_accuracy: float | None = Field(description="Mean probability of the cleaned labels.")
     channel: str = Field(description="How annotators' labels were explained: `one_coin` or `confusion`.")
     baselines: dict[str, Baseline | None] = Field(description="By `majority_vote` and `dawid_skene`, without the text.")

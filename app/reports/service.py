@@ -135,14 +135,16 @@ def list_annotators(session: Session, finished: FinishedJob, query: AnnotatorQue
     )
 
 
-def get_annotator(session: Session, finished: FinishedJob, public_id: str) -> AnnotatorDetail:
+def get_annotator(
+    session: Session, finished: FinishedJob, public_id: str, *, pseudonyms: bool = False
+) -> AnnotatorDetail:
     """Everything about one annotator. Raises NotFound."""
     rows = report_annotator_queries.annotator_rows(
         session, finished.job.key, number_in_id(public_id, "ann_", "annotator")
     )
     if not rows:
         raise NotFound(f"There is no annotator {public_id!r} in this report.")
-    over_all, *per_task = [_annotator_row(finished, row, name) for row, name in rows]
+    over_all, *per_task = [_annotator_row(finished, row, None if pseudonyms else name) for row, name in rows]
     return AnnotatorDetail(
         **dict(over_all), tasks=per_task, confusion=[c for row, _ in rows for c in _confusion(finished, row)]
     )
@@ -263,6 +265,15 @@ def _answer_probabilities(report: ItemReport, answers: Sequence[str]) -> list[An
         )
         for number, answer in enumerate(answers)
     ]
+
+
+def names_of(
+    session: Session, finished: FinishedJob, annotators: Sequence[int], *, pseudonyms: bool = False
+) -> dict[int, str]:
+    """What annotators of the report are called, by their keys."""
+    if pseudonyms:
+        return {key: f"ann_{key}" for key in annotators}
+    return report_annotator_queries.names_of(session, finished.job.key, annotators)
 
 
 def get_agreement(session: Session, finished: FinishedJob) -> Agreement:

@@ -115,6 +115,5 @@ def test_too_little_to_hide_compares_nothing() -> None:
 
 
 def test_wilsons_interval() -> None:
-    low, high = wilson(0.5, 100)
-    assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert wilson(None, 0) == (None, None)
