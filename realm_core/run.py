@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
@@ -98,21 +99,9 @@ def _fine_tune(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     observer.progress("reading", 0, 1, _READING[0])
     scorer = load_scorer(base, config.hyperparameters.max_length).to(device)
-    plan, reasons = resolve(
-        config,
-        n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
-        n_tasks=len(annotations.tasks),
-        on_gpu=device.type == "cuda",
-        family=scorer.family,
-    )
-    embeddings, zero_shot = _read(scorer, annotations)
-    if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
-        choice = best_truth(annotations, zero_shot.log_p)
-        plan = replace(plan, channel=choice.candidate.channel)
-        reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
-    observer.resolved(reasons)
-    informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
-    channel = _start_channel(informative, zero_shot, plan, config).to(device)
+    start = prepare(scorer, annotations, config)
+    plan, channel, zero_shot = start.plan, start.channel.to(device), start.zero_shot
+    observer.resolved(start.reasons)
     torch.manual_seed(config.seed)
     if plan.gradient_checkpointing:
         scorer.save_memory()
@@ -129,7 +118,7 @@ def _fine_tune(
     state = fit(
         scorer,
         channel,
-        informative,
+        start.annotations,
         plan,
         seed=config.seed,
         work=work,
@@ -147,7 +136,7 @@ def _fine_tune(
     observer.progress("cross_fitting", 0, 1, _CROSS_FITTING[0])
     cross_fitted = plan.cross_fit_folds > 1
     log_p = (
-        cross_fit(annotations, embeddings, zero_shot, plan.cross_fit_folds, config.seed)
+        cross_fit(annotations, start.embeddings, zero_shot, plan.cross_fit_folds, config.seed)
         if cross_fitted
         else predict_log_p(scorer, annotations)
     )
@@ -157,6 +146,40 @@ def _fine_tune(
     model = FineTuned(scorer, channel, annotations.tasks, annotations.annotators)
     facts = {"method": config.method, "plan": asdict(plan), "seed": config.seed, "best_step": state.best_step}
     return Outcome(report, save_model(work / "model", model, facts))
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """Where training starts: the plan and its reasons, the channel, what the pretrained model says.
+
+    `annotations` are those that a model can learn from (more than one answer is possible); `embeddings` (N, D).
+    """
+
+    plan: Plan
+    reasons: Reasons
+    channel: Channel
+    annotations: Annotations
+    embeddings: NDArray[np.float32]
+    zero_shot: ZeroShot
+
+
+def prepare(scorer: Scorer, annotations: Annotations, config: TrainingConfig) -> Preparation:
+    """Resolve what is "auto", read the prompts, and let scorer and channel start from it. Raises NotIdentifiable."""
+    plan, reasons = resolve(
+        config,
+        n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
+        n_tasks=len(annotations.tasks),
+        on_gpu=scorer.device.type == "cuda",
+        family=scorer.family,
+    )
+    embeddings, zero_shot = _read(scorer, annotations)
+    if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
+        choice = best_truth(annotations, zero_shot.log_p)
+        plan = replace(plan, channel=choice.candidate.channel)
+        reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
+    informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
+    channel = _start_channel(informative, zero_shot, plan, config)
+    return Preparation(plan, reasons, channel, informative, embeddings, zero_shot)
 
 
 def _within(observer: Observer, phase: str, share: tuple[float, float]) -> Callable[[int, int, float], None]:
