@@ -1,4 +1,4 @@
-"""`python -m worker.reconcile`: bring back the jobs that a lost worker or a flushed Redis left behind.
+"""`python -m worker.reconcile`: bring back the jobs that a lost worker or a flushed Redis left behind; send webhooks.
 
 Safe to run several at once: each row is locked by the one that deals with it.
 """
@@ -17,6 +17,7 @@ from app.observability import configure_logging
 from app.queue import ring, unread_messages
 from app.settings import Settings, get_settings
 from worker import failures
+from worker.deliveries import deliver_until
 from worker.job_artifacts import drop_checkpoints_of_finished_jobs, drop_leavings
 from worker.outages import database_is_away
 
@@ -53,6 +54,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings = get_settings()
+    threading.Thread(target=deliver_until, args=(stop, settings), name="deliveries", daemon=True).start()
     while not stop.is_set():
         stop.wait(_pass_and_pause(settings))
 

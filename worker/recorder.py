@@ -19,6 +19,7 @@ from app.database.job_queries import NewEvent
 from app.database.session import transaction
 from worker.job_artifacts import checkpoint_prefix, drop_old_checkpoints
 from worker.outages import database_is_away
+from worker.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Recorder:
         self._news = News()
         self._lock = threading.Lock()  # over the news, never held while writing
         self._started: tuple[float, float] | None = None  # when, and at which fraction
+        self._pace = Pace()
         self._error: Exception | None = None
         self._stop = threading.Event()
         self._writer = threading.Thread(target=self._write_until_stopped, name="recorder", daemon=True)
@@ -55,7 +57,8 @@ class Recorder:
 
     def progress(self, phase: str, step: int, total_steps: int, fraction: float) -> None:
         percent = round(100 * min(fraction, 1.0), 1)
-        self._tell(News(progress=Progress(phase, step, total_steps, percent, self._seconds_left(fraction))))
+        pace = self._pace.at(phase, step)
+        self._tell(News(progress=Progress(phase, step, total_steps, percent, self._seconds_left(fraction), pace)))
 
     def _seconds_left(self, fraction: float) -> float | None:
         """By the pace since the first progress, which after a resume is not at zero."""

@@ -46,16 +46,21 @@ class Jobs(Resource):
         metadata: dict[str, str] | None = None,
     ) -> Json:
         """Start a job on a dataset (its newest version, or ds_…@3) or on a file."""
-        body = {
-            "model": model,
-            "dataset": dataset,
-            "training_file": training_file,
-            "method": {"type": method, method: {"hyperparameters": hyperparameters or {}}},
-            "seed": seed,
-            "suffix": suffix,
-            "metadata": metadata,
-        }
-        return self._transport.request_object("POST", "/v1/fine_tuning/jobs", json=given(body))
+        body = _body(
+            dataset=dataset,
+            training_file=training_file,
+            model=model,
+            method=method,
+            hyperparameters=hyperparameters,
+            seed=seed,
+            suffix=suffix,
+            metadata=metadata,
+        )
+        return self._transport.request_object("POST", "/v1/fine_tuning/jobs", json=body)
+
+    def estimate(self, **job: Any) -> Json:
+        """What a job would take, and what it could not learn; `job` is what `create` takes. Nothing is started."""
+        return self._transport.request_object("POST", "/v1/fine_tuning/jobs/estimate", json=_body(**job))
 
     def retrieve(self, job: str) -> Json:
         return self._transport.request_object("GET", f"/v1/fine_tuning/jobs/{segment(job)}")
@@ -102,3 +107,10 @@ class Jobs(Resource):
                 kind = "job" if value == "job" else "event"
             elif field == "data":
                 yield News(kind, json.loads(value))
+
+
+def _body(*, model: str = "minilm", method: str = "realm", hyperparameters: Json | None = None, **rest: Any) -> Json:
+    """A job as the API takes it."""
+    return given(
+        {"model": model, "method": {"type": method, method: {"hyperparameters": hyperparameters or {}}}, **rest}
+    )

@@ -12,9 +12,9 @@ from rich.markup import escape
 from app.client import Json, RealmClient
 from app.command_line.connection import DEFAULT_DATA_DIR, DataDir, Url, connect
 from app.command_line.data_commands import AsJson
-from app.command_line.output import console, fail, print_document, say
+from app.command_line.output import console, fail, print_document, say, show_warning
 from app.command_line.progress import follow_job
-from app.command_line.tables import job_table, report_view
+from app.command_line.tables import estimate_view, job_table, report_view
 
 JOB_DID_NOT_SUCCEED, INTERRUPTED = 3, 130
 
@@ -58,6 +58,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="The same seed and data give the same result.")] = None,
     suffix: Annotated[str | None, typer.Option(help="A part of the model's name.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has finished and print its report.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Start nothing: say what the job would take and could not learn.")
+    ] = False,
     as_json: AsJson = False,
     url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -67,19 +70,22 @@ def train(
     `realm train ds_0123 --wait`
 
     `realm train ds_0123 --set n_epochs=5 --set learning_rate=2e-5 --seed 1 --suffix tickets`
+
+    `realm train ds_0123 --set n_epochs=5 --estimate`
     """
-    is_file = dataset.startswith("file-")
-    hyperparameters = dict(_setting(text) for text in settings or [])
+    wanted: Json = {
+        "training_file" if dataset.startswith("file-") else "dataset": dataset,
+        "model": model,
+        "method": method.value,
+        "hyperparameters": dict(_setting(text) for text in settings or []),
+        "seed": seed,
+        "suffix": suffix,
+    }
     with connect(url, data_dir) as client:
-        job = client.fine_tuning.jobs.create(
-            dataset=None if is_file else dataset,
-            training_file=dataset if is_file else None,
-            model=model,
-            method=method.value,
-            hyperparameters=hyperparameters,
-            seed=seed,
-            suffix=suffix,
-        )
+        if estimate:
+            _show_estimate(client.fine_tuning.jobs.estimate(**wanted), as_json)
+            return
+        job = client.fine_tuning.jobs.create(**wanted)
         if wait:
             say(f"The job is {job['id']}.")
             _watch(client, job["id"], as_json)
@@ -88,6 +94,15 @@ def train(
         else:
             console.print(job["id"])
             say(f"`realm watch {job['id']}` shows how it goes on.")
+
+
+def _show_estimate(found: Json, as_json: bool) -> None:
+    if as_json:
+        print_document(found)
+        return
+    console.print(estimate_view(found))
+    for warning in found["warnings"]:
+        show_warning(warning["detail"])
 
 
 def _setting(text: str) -> tuple[str, Any]:

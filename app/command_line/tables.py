@@ -17,6 +17,7 @@ _MOST_REASONS = 20
 _SCALE = 24
 _BAR = 20
 _LONGEST_PROMPT = 300
+_SECONDS_PER_MINUTE = 60
 
 
 def annotator_table(rows: Sequence[Json]) -> Table:
@@ -104,6 +105,30 @@ def job_table(jobs: Sequence[Json]) -> Table:
             job["fine_tuned_model"] or "",
         )
     return table
+
+
+def estimate_view(estimate: Json) -> RenderableType:
+    """What a job would take, and what every auto becomes."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    seconds, memory = estimate["seconds"], estimate["memory_bytes"]
+    table.add_row("time", f"{duration(seconds['low'])} to {duration(seconds['high'])}" if seconds else "not known")
+    table.add_row("", Text(estimate["based_on"], style="dim"))
+    if estimate["steps"] is not None:
+        table.add_row("steps", f"{estimate['steps']:,}")
+        table.add_row("tokens", f"about {estimate['tokens']:,}")
+    if memory is not None:
+        table.add_row("memory", f"at most about {memory / 2**30:.1f} GiB")
+    for name, choice in estimate["resolved"].items():
+        table.add_row(name, f"{choice['value']}  ({choice['why']})")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits: 40 s, 12 min, 3.5 h."""
+    if seconds < _SECONDS_PER_MINUTE:
+        return f"{seconds:.0f} s"
+    minutes = seconds / _SECONDS_PER_MINUTE
+    return f"{minutes:.0f} min" if minutes < _SECONDS_PER_MINUTE else f"{minutes / 60:.1f} h"
 
 
 def key_table(keys: Sequence[Json]) -> Table:

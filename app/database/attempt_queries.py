@@ -11,7 +11,7 @@ attempt, so its writes match no row and raise LeaseLost. Times are the database'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.database.job_queries import NewEvent, add_events, cancelled, insert_events
 from app.database.tables import Job, JobCheckpoint
+from app.database.webhook_queries import announce_end
 
 RING_AGAIN_SECONDS = 10.0
 RING_AT_MOST = 1000
@@ -41,13 +42,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is; `percent` is of the whole job."""
+    """How far an attempt is; `percent` is of the whole job.
+
+    `pace` is {phase: {"seconds", "steps"}}: the time that this attempt spent in each, and the steps that it made there.
+    """
 
     phase: str
     step: int
     total_steps: int
     percent: float
     seconds_left: float | None
+    pace: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,7 @@ def succeed(session: Session, claim: Claim, fine_tuned_model: str | None) -> Non
         raise LeaseLost(f"job {claim.job_key}, attempt {claim.attempt}")
     event = NewEvent("The job succeeded", data={"fine_tuned_model": fine_tuned_model})
     insert_events(session, claim.job_key, last, [event])
+    announce_end(session, claim.job_key)
 
 
 def fail(session: Session, claim: Claim, code: str, message: str) -> None:
@@ -219,11 +225,13 @@ def fail(session: Session, claim: Claim, code: str, message: str) -> None:
         error_code=code,
         error_message=message,
     )
+    announce_end(session, claim.job_key)
 
 
 def finish_cancelled(session: Session, claim: Claim) -> None:
     """End a job whose process has gone, as its user asked. Raises LeaseLost."""
     _write(session, claim, [NewEvent("Cancelled by the user", level="warn")], **cancelled())
+    announce_end(session, claim.job_key)
 
 
 def hand_back(session: Session, claim: Claim) -> None:

@@ -58,7 +58,7 @@ def _obstacle() -> str | None:
 
 def _job_answer(job: Job, **values: Any) -> JobAnswer:
     type_, hyperparameters = job.method["type"], job.method["hyperparameters"]
-    progress = JobProgress(**job.progress) if job.progress.keys() == JobProgress.model_fields.keys() else None
+    progress = JobProgress(**job.progress) if "step" in job.progress else None
     error = job.error_code and JobError(code=job.error_code, message=job.error_message or "", param=None)
     return JobAnswer.model_validate(
         {

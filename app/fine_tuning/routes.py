@@ -12,8 +12,17 @@ from app.access.authentication import PrincipalDep
 from app.access.changes import ChangeRoute
 from app.dependencies import PageDep, PageOf, SessionDep
 from app.fine_tuning import answers, service
+from app.fine_tuning.estimates import estimate_job
 from app.fine_tuning.following import follow
-from app.fine_tuning.schemas import CheckpointAnswer, EventAnswer, JobAnswer, JobPage, JobRequest, MetricsAnswer
+from app.fine_tuning.schemas import (
+    CheckpointAnswer,
+    EstimateAnswer,
+    EventAnswer,
+    JobAnswer,
+    JobPage,
+    JobRequest,
+    MetricsAnswer,
+)
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=ChangeRoute)
 
@@ -24,6 +33,12 @@ SECONDS_BETWEEN_PINGS = 15
 def create_job(request: JobRequest, principal: PrincipalDep, session: SessionDep) -> JobAnswer:
     """Start a job on one version of a dataset."""
     return answers.job_answer(session, service.create_job(session, principal.project_id, request))
+
+
+@router.post("/estimate")
+def estimate(request: JobRequest, principal: PrincipalDep, session: SessionDep) -> EstimateAnswer:
+    """What a job would take and what it could not learn; nothing is started."""
+    return estimate_job(session, principal.project_id, request)
 
 
 @router.get("")

@@ -113,12 +113,18 @@ class JobError(BaseModel):
     param: str | None
 
 
+class PhasePace(BaseModel):
+    seconds: float
+    steps: int
+
+
 class JobProgress(BaseModel):
     phase: str = Field(description="reading, training, cross_fitting, reporting or saving")
     step: int = Field(description="Of the phase.")
     total_steps: int
     percent: float = Field(description="Of the whole job.")
     eta_at: int | None
+    pace: dict[str, PhasePace] = Field(description="Seconds and steps of each phase, in this attempt.")
 
 
 class JobAnswer(BaseModel):
@@ -192,3 +198,32 @@ class MetricsAnswer(BaseModel):
 
     object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
     metrics: dict[str, Series]
+
+
+class SecondsRange(BaseModel):
+    low: int
+    high: int
+
+
+class EstimateWarning(BaseModel):
+    code: str
+    detail: str
+
+
+class EstimateAnswer(BaseModel):
+    """What a job would be, as far as that is known before it has read the texts."""
+
+    object: Literal["fine_tuning.job.estimate"] = "fine_tuning.job.estimate"
+    model: str | None
+    dataset: DatasetReference
+    method: MethodType
+    n_items: int
+    n_labels: int
+    n_annotators: int
+    steps: int | None = Field(description="Optimiser steps, at most; null when no model is trained.")
+    tokens: int | None = Field(description="That training reads, about: prompts, at 4 bytes of text for a token.")
+    seconds: SecondsRange | None = Field(description="From start to end, without the time in the queue.")
+    based_on: str = Field(description="Where the seconds come from.")
+    memory_bytes: int | None = Field(description="That training needs at most, about, on the GPU if there is one.")
+    resolved: dict[str, Any] = Field(description="What each auto becomes, {name: {value, why}}.")
+    warnings: list[EstimateWarning] = Field(description="What cannot be learned from the data, or not as asked.")

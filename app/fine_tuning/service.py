@@ -24,9 +24,7 @@ _EVENT_ID = re.compile(r"(?:ftevent-[0-9a-f]+-)?([0-9]{1,9})")
 def create_job(session: Session, project_id: str, request: JobRequest) -> Job:
     """Check what can be checked before anything is trained, then queue the job."""
     _check_quota(session, project_id)
-    model = _find_model(session, project_id, request)
-    dataset, version = _find_data(session, project_id, request)
-    _check_text(request, dataset)
+    model, dataset, version = check_request(session, project_id, request)
     method = request.method
     job = job_queries.add_job(
         session,
@@ -44,6 +42,14 @@ def create_job(session: Session, project_id: str, request: JobRequest) -> Job:
     job_queries.add_events(session, job.key, [NewEvent("The job is queued"), *warnings])
     ring_after_commit(session, job.id)
     return job
+
+
+def check_request(session: Session, project_id: str, request: JobRequest) -> tuple[str, Dataset, DatasetVersion]:
+    """The model to start from and the data to train on, kept from being deleted. Raises NotFound, Unprocessable."""
+    model = _find_model(session, project_id, request)
+    dataset, version = _find_data(session, project_id, request)
+    _check_text(request, dataset)
+    return model, dataset, version
 
 
 def _check_quota(session: Session, project_id: str) -> None:

@@ -162,6 +162,19 @@ def test_wrong_usage_ends_with_2(
     assert message in " ".join(re.sub(r"[│╭╰─╮╯]", " ", ended.err).split())
 
 
+def test_an_estimate_starts_nothing(connected: Realm, labels: str) -> None:
+    dataset = connected("upload", labels, "--json").document["id"]
+    arguments = ("train", dataset, "--set", "max_steps=7", "--estimate")
+    ended = connected(*arguments)
+    assert ended.code == 0
+    assert re.search(r"steps +7\b", ended.out)
+    assert "no job with this model has finished here yet" in ended.out or "of this model that succeeded" in ended.out
+    assert "GiB" in ended.out
+    assert "Warning: Annotators have 2.0 labels on average" in ended.err
+    assert connected(*arguments, "--json").document["steps"] == 7
+    assert connected("jobs", "--json").document == []
+
+
 def test_train_queues_a_job_with_what_was_set(connected: Realm, labels: str) -> None:
     dataset = connected("upload", labels, "--json").document["id"]
     ended = connected(

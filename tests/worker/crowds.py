@@ -17,9 +17,9 @@ WORDS = (("refused", "broken", "late"), ("great", "thanks", "perfect"))
 def crowd_rows(n_items: int, seed: int = 0) -> list[dict[str, Any]]:
     """Short prompts of two classes, each labelled by everybody."""
     rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 2, n_items)
+    truth = rng.integers(0, 2, n_items, dtype=np.int32)
     prompts = [f"It was {rng.choice(WORDS[right])}, number {item}." for item, right in enumerate(truth)]
-    labels = simulate(truth, np.full(n_items, 2), accuracy=np.array(list(ACCURACY.values())), seed=seed)
+    labels = simulate(truth, np.full(n_items, 2, np.int32), accuracy=np.array(list(ACCURACY.values())), seed=seed)
     return [
         {"prompt": prompts[item], "annotator": list(ACCURACY)[annotator], "label": ANSWERS[label]}
         for item, annotator, label in zip(labels.item, labels.annotator, labels.label, strict=True)

@@ -16,6 +16,7 @@ from app.settings import get_settings
 from tests.conftest import ProjectKeys
 from tests.jobs import events_of, messages_of, queue_job, reload, wait_for
 from worker.job_artifacts import checkpoint_prefix, fetch_newest_checkpoint
+from worker.pace import Pace
 from worker.recorder import Recorder
 
 
@@ -41,7 +42,9 @@ def test_news_are_written_while_the_run_goes_on(job: Job, claim: Claim) -> None:
         wait_for(lambda: messages_of(job)[-1] == "Step 3")
         row = reload(job)
         assert row.resolved == {"batch_size": {"value": 32, "why": "fits"}}
-        assert row.progress == {"phase": "training", "step": 0, "total_steps": 10, "percent": 10.0, "eta_at": None}
+        pace = {"training": {"seconds": 0.0, "steps": 0}}
+        shown = {"phase": "training", "step": 0, "total_steps": 10, "percent": 10.0, "eta_at": None, "pace": pace}
+        assert row.progress == shown
         time.sleep(0.1)
         recorder.progress("training", 5, 10, 0.4)
         wait_for(lambda: reload(job).progress["step"] == 5)
@@ -124,3 +127,16 @@ def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
     found = fetch_newest_checkpoint(job.key, tmp_path / "resume")
     assert found is not None
     assert (found[0].step, (found[1] / "state.safetensors").read_text()) == (20, "state at 20")
+
+
+def test_the_pace_is_that_of_this_attempt() -> None:
+    clock = iter([10.0, 12.0, 13.5, 15.0])
+    pace = Pace(lambda: next(clock))
+    assert pace.at("reading", 0) == {"reading": {"seconds": 0.0, "steps": 0}}
+    pace.at("training", 40)  # an earlier attempt made the first forty
+    assert pace.at("training", 43)["training"] == {"seconds": 1.5, "steps": 3}
+    assert pace.at("saving", 0) == {
+        "reading": {"seconds": 2.0, "steps": 0},
+        "training": {"seconds": 3.0, "steps": 3},
+        "saving": {"seconds": 0.0, "steps": 0},
+    }

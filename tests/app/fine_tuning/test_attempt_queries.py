@@ -157,7 +157,7 @@ def test_progress_says_when_it_ends_by_the_clock_of_the_database(job: Job) -> No
         now = session.execute(text("SELECT extract(epoch FROM now())::int")).scalar_one()
     progress = reload(job).progress
     assert progress.pop("eta_at") == pytest.approx(now + 90, abs=1)
-    assert progress == {"phase": "training", "step": 10, "total_steps": 40, "percent": 25.0}
+    assert progress == {"phase": "training", "step": 10, "total_steps": 40, "percent": 25.0, "pace": {}}
     with transaction() as session:
         attempt_queries.record(session, claim, News(progress=Progress("reading", 0, 1, 0.0, None)))
     assert reload(job).progress["eta_at"] is None

@@ -323,13 +323,14 @@ def test_a_running_job_shows_how_far_it_is(client: TestClient, create: Callable[
     attempt = claim(job)
     with transaction() as session:
         resolved = {"n_epochs": {"value": 3, "why": "the default"}}
-        progress = Progress("training", 30, 100, 25.5, 60)
+        progress = Progress("training", 30, 100, 25.5, 60, {"training": {"seconds": 9.0, "steps": 30}})
         attempt_queries.record(session, attempt, News(progress=progress, resolved=resolved))
     shown = client.get(f"{JOBS}/{job['id']}").json()
     assert (shown["status"], shown["attempt"], shown["queue_position"]) == ("running", 1, None)
     eta = shown["progress"].pop("eta_at")
     assert abs(eta - time.time() - 60) < 5
     assert shown["estimated_finish"] == eta
+    assert shown["progress"].pop("pace") == {"training": {"seconds": 9.0, "steps": 30}}
     assert shown["progress"] == {"phase": "training", "step": 30, "total_steps": 100, "percent": 25.5}
     assert shown["method"]["realm"]["resolved"] == resolved
 
