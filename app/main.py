@@ -56,6 +56,7 @@ def create_app() -> FastAPI:
     )
     install_problem_handlers(application)
     for router in (
+        app.inference.routes.router,  # first, since routes are tried in turn and predict is asked most
         app.health.router,
         app.access.routes.router,
         app.projects.routes.router,
@@ -63,7 +64,6 @@ def create_app() -> FastAPI:
         app.datasets.routes.router,
         app.datasets.file_routes.router,
         app.fine_tuning.routes.router,
-        app.inference.routes.router,
         app.reports.routes.router,
         app.reports.comparison_routes.router,
         app.reports.crowd_routes.router,
