@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from app.command_line.connection import DEFAULT_DATA_DIR, DataDir
+from app.command_line.connection import DEFAULT_DATA_DIR, DataDir, Url, connect
 from app.command_line.data_commands import AsJson
-from app.command_line.output import print_document, say
+from app.command_line.output import console, print_document, say
+from app.command_line.tables import worker_view
 
 if TYPE_CHECKING:
     from app.process_tree import ServiceInfo
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
 
 _KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections, so that none is cut while it is being used
 _SECONDS_TO_FINISH = 10  # requests that still run when the service is told to stop
-_MAX_HEADER_BYTES = 64 * 1024
 
 Host = Annotated[str | None, typer.Option(envvar="REALM_HOST", help="Address to listen on; 127.0.0.1 by default.")]
 Port = Annotated[
     int | None, typer.Option(envvar="REALM_PORT", min=0, max=65535, help="8000 by default; 0 takes one that is free.")
 ]
 
+workers = typer.Typer(name="worker", invoke_without_command=True)
+
 
 def register(application: typer.Typer) -> None:
     application.command(rich_help_panel="To begin")(up)
-    for command in (api, worker, reconcile, migrate):
+    for command in (api, reconcile, migrate):
         application.command(rich_help_panel="The service")(command)
+    application.add_typer(workers, rich_help_panel="The service")
 
 
 def up(host: Host = None, port: Port = None, as_json: AsJson = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
@@ -86,6 +89,7 @@ def api(host: Host = None, port: Port = None) -> None:
     """Serve HTTP. Needs REALM_DATABASE_URL and REALM_REDIS_URL; `realm up` sets them for its own."""
     import uvicorn
 
+    from app.http_protocol import BoundedHttp
     from app.observability import configure_logging
 
     settings = _settings(host, port)
@@ -95,8 +99,8 @@ def api(host: Host = None, port: Port = None) -> None:
         factory=True,
         host=settings.host,
         port=settings.port,
-        http="h11",  # httptools sets no limit to the size of headers
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        http=BoundedHttp,
+        loop="uvloop",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         access_log=False,  # the application logs requests itself, with their ids
@@ -105,9 +109,22 @@ def api(host: Host = None, port: Port = None) -> None:
     )
 
 
-def worker() -> None:
+@workers.callback()
+def worker(context: typer.Context) -> None:
     """Run jobs, one after the other. Several workers may run, on several machines."""
-    _become("worker")
+    if context.invoked_subcommand is None:
+        _become("worker")
+
+
+@workers.command()
+def status(as_json: AsJson = False, url: Url = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Show which workers are alive, what they run, and how long the queue is."""
+    with connect(url, data_dir) as client:
+        found = client.fine_tuning.workers()
+    if as_json:
+        print_document(found)
+    else:
+        console.print(worker_view(found))
 
 
 def reconcile() -> None:
