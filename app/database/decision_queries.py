@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -12,6 +13,17 @@ from app.database.tables import Decision
 
 def add_decision(session: Session, **values: Any) -> Decision:
     return session.execute(insert(Decision).values(**values).returning(Decision)).scalar_one()
+
+
+def latest_actions(session: Session, job_key: int, annotators: Sequence[int]) -> dict[int, str]:
+    """What was last decided of each of these upon a report."""
+    query = (
+        select(Decision.annotator, Decision.action)
+        .where(Decision.job_key == job_key, Decision.annotator.in_(annotators))
+        .order_by(Decision.annotator, Decision.created_at.desc(), Decision.id.desc())
+        .distinct(Decision.annotator)
+    )
+    return dict(session.execute(query).all())
 
 
 def find_decision(session: Session, job_key: int, annotator: int, decision_id: str) -> Decision | None:

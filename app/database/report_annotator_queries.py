@@ -38,8 +38,17 @@ def _sort_key(sort: str) -> tuple[ColumnElement[Any], bool]:
         "accuracy": func.coalesce(AnnotatorReport.accuracy, unknown),
         "expertise": func.coalesce(AnnotatorReport.expertise, unknown),
         "agreement": func.coalesce(AnnotatorReport.agreement, unknown),
+        "median_seconds": func.coalesce(AnnotatorReport.median_seconds, _nowhere(descending)),
+        "cost_per_correct": func.coalesce(
+            AnnotatorReport.mean_cost / func.nullif(AnnotatorReport.accuracy, 0.0), _nowhere(descending)
+        ),
     }
     return columns[sort.removeprefix("-")], descending
+
+
+def _nowhere(descending: bool) -> ColumnElement[float]:
+    """Beyond every pace and cost, so that who has none comes last."""
+    return literal(-1e300 if descending else 1e300, Float)
 
 
 def _select_rows(job_key: int, task: int) -> Select[AnnotatorReport, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,6 +62,13 @@ def decide(
         key_name=principal.key_name,
     )
     return DecisionAnswer.of(decision)
+
+
+def latest_actions(session: Session, finished: FinishedJob, annotator_ids: Sequence[str]) -> dict[str, str]:
+    """What was last decided of each of these annotators upon this report, by their ids."""
+    numbers = [int(id_.removeprefix("ann_")) for id_ in annotator_ids]
+    found = decision_queries.latest_actions(session, finished.job.key, numbers)
+    return {f"ann_{number}": action for number, action in found.items()}
 
 
 def list_decisions(session: Session, finished: FinishedJob, annotator_id: str, page: Page) -> PageOf[DecisionAnswer]:

@@ -155,6 +155,10 @@ TABLES: dict[Table, TableShape] = {
             "agreement": pl.Float64(),
             "flags": pl.List(pl.String),
             "reasons": pl.List(pl.String),
+            "worst_answer": pl.String(),
+            "worst_answer_accuracy": pl.Float64(),
+            "median_seconds": pl.Float64(),
+            "cost_per_correct": pl.Float64(),
         },
     ),
     "items": TableShape(

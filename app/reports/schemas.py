@@ -19,6 +19,10 @@ AnnotatorSort = Literal[
     "-expertise",
     "agreement",
     "-agreement",
+    "median_seconds",
+    "-median_seconds",
+    "cost_per_correct",
+    "-cost_per_correct",
 ]
 ItemSort = Literal["-relabel_gain", "probability", "item"]
 Table = Literal["annotators", "items", "labels"]
@@ -63,6 +67,10 @@ class AnnotatorRow(BaseModel):
         "annotators with a false discovery rate of 5 %."
     )
     reasons: list[str] = Field(description="A sentence for each flag.")
+    worst_answer: str | None = Field(description="Where this is probably right, they are right the least often.")
+    worst_answer_accuracy: float | None = Field(description="How often, of at least five expected labels.")
+    median_seconds: float | None = Field(description="Per label, over all tasks, where `duration_ms` is given.")
+    cost_per_correct: float | None = Field(description="Mean `cost` of a label by `accuracy`, over all tasks.")
 
 
 class Confusion(BaseModel):
@@ -175,7 +183,8 @@ class AnnotatorQuery(Part):
     name: str | None = Field(None, max_length=1000, description="Part of the annotator's name, in any case.")
     task: str | None = Field(None, description="The rows of one task instead of those over all tasks.")
     sort: AnnotatorSort = Field(
-        "concern", description="`concern`: flagged first, then by lower accuracy. `-` is descending."
+        "concern",
+        description="`concern`: flagged first, then by lower accuracy. `-` is descending.",
     )
     pseudonyms: bool = Field(False, description=_PSEUDONYMS)
 

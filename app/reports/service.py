@@ -32,6 +32,7 @@ from app.reports.schemas import (
 )
 from app.reports.wording import reasons
 
+MIN_LABELS_OF_ANSWER = 5.0
 _NO_REPORT = {
     "validating_files": "The job has not started yet; its report is there when it has succeeded.",
     "queued": "The job waits for a worker; its report is there when it has succeeded.",
@@ -163,7 +164,22 @@ def _annotator_row(finished: FinishedJob, row: AnnotatorReport, name: str | None
         agreement=row.agreement,
         flags=row.flags,
         reasons=reasons(row, finished.answers_of_row(row)),
+        **_worst_answer(row, finished.answers_of_row(row)),
+        median_seconds=row.median_seconds,
+        cost_per_correct=row.mean_cost / row.accuracy if row.mean_cost is not None and row.accuracy else None,
     )
+
+
+def _worst_answer(row: AnnotatorReport, answers: Sequence[str]) -> dict[str, Any]:
+    """The answer that the annotator recognises the least often, of those that they saw often enough."""
+    counts = row.detail.get("confusion") if row.accuracy is not None else None
+    right = {
+        answer: own[number] / sum(own)
+        for number, (answer, own) in enumerate(zip(answers, counts or (), strict=False))
+        if sum(own) >= MIN_LABELS_OF_ANSWER
+    }
+    worst = min(right, key=lambda answer: right[answer], default=None)
+    return {"worst_answer": worst, "worst_answer_accuracy": None if worst is None else right[worst]}
 
 
 def _confusion(finished: FinishedJob, row: AnnotatorReport) -> list[Confusion]:

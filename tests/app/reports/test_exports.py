@@ -17,7 +17,8 @@ from tests.finished_jobs import FORMULA_NAME, HOSTILE_PROMPT
 
 ANNOTATOR_COLUMNS = [
     "id", "annotator", "task", "n", "accuracy", "accuracy_low", "accuracy_high", "accuracy_method", "model_accuracy",
-    "expertise", "expertise_low", "expertise_high", "agreement", "flags", "reasons",
+    "expertise", "expertise_low", "expertise_high", "agreement", "flags", "reasons", "worst_answer",
+    "worst_answer_accuracy", "median_seconds", "cost_per_correct",
 ]  # fmt: skip
 LABEL_COLUMNS = ["item_id", "prompt", "task", "label", "probability"]
 

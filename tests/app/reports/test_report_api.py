@@ -26,6 +26,7 @@ from tests.jobs import queue_job
 
 ROW_FIELDS = {
     "id", "annotator", "task", "n", "accuracy", "model_accuracy", "expertise", "agreement", "flags", "reasons",
+    "worst_answer", "worst_answer_accuracy", "median_seconds", "cost_per_correct",
 }  # fmt: skip
 
 
@@ -42,6 +43,29 @@ def test_a_row_has_the_figures_of_its_annotator(report: ReportApi) -> None:
     assert ada["expertise"]["value"] == pytest.approx((3 * ada["accuracy"]["value"] - 1) / 2)
     assert ada["flags"] == []
     assert ada["reasons"] == []
+
+
+def test_pace_and_cost_come_with_the_labels(report: ReportApi) -> None:
+    """Where they are said; the middle label's time, and what a right one costs."""
+    seconds = {"ada": 3, "boris": 9}
+    rows = [
+        row | {"duration_ms": 1000 * seconds[row["annotator"]], "cost": 0.25} if row["annotator"] in seconds else row
+        for row in crowd_rows()
+    ]
+    job = finish_job(report.project.id, upload(report.client, rows, "timed"))
+    path = f"/v1/fine_tuning/jobs/{job.id}/annotators"
+    timed = report.client.get(path, params={"sort": "-median_seconds"}).json()["data"]
+    assert [(row["annotator"], row["median_seconds"]) for row in timed[:3]] == [
+        ("boris", 9),
+        ("ada", 3),
+        (timed[2]["annotator"], None),
+    ]
+    assert timed[0]["cost_per_correct"] == pytest.approx(0.25 / timed[0]["accuracy"]["value"])
+    costly = report.client.get(path, params={"sort": "cost_per_correct"}).json()["data"]
+    assert {row["annotator"] for row in costly[:2]} == {"ada", "boris"}
+    swapper = next(row for row in costly if row["annotator"] == "swap sam")
+    assert swapper["worst_answer"] in ("business", "science")
+    assert swapper["worst_answer_accuracy"] < 0.3
 
 
 def test_every_flag_comes_with_a_sentence_and_nobody_innocent_is_accused(report: ReportApi) -> None:
