@@ -64,6 +64,7 @@ def create_app() -> FastAPI:
         app.datasets.routes.router,
         app.datasets.file_routes.router,
         app.fine_tuning.routes.router,
+        app.fine_tuning.routes.worker_router,
         app.reports.routes.router,
         app.reports.comparison_routes.router,
         app.reports.crowd_routes.router,

@@ -100,7 +100,7 @@ def ring_after_commit(session: Session, job_id: str) -> None:
 
 def announce_worker(worker_id: str, facts: dict[str, Any], seconds: int) -> None:
     """Show for `seconds` that a worker lives."""
-    get_redis().set(WORKER_KEY + worker_id, json.dumps(facts), ex=seconds)
+    get_redis().set(WORKER_KEY + worker_id, json.dumps(facts | {"announced_for": seconds}), ex=seconds)
 
 
 def withdraw_worker(worker_id: str) -> None:
@@ -109,8 +109,21 @@ def withdraw_worker(worker_id: str) -> None:
 
 
 def live_workers() -> dict[str, dict[str, Any]]:
-    """The workers that announced themselves lately, by id. Raises redis.RedisError when Redis is out of reach."""
+    """The workers that announced themselves lately, by id. Raises redis.RedisError when Redis is out of reach.
+
+    `silent_seconds` says how long ago each did, by Redis's clock.
+    """
     client = get_redis()
     keys = list(client.scan_iter(match=WORKER_KEY + "*", count=100))
-    values = client.mget(keys) if keys else []
-    return {key.removeprefix(WORKER_KEY): json.loads(value) for key, value in zip(keys, values, strict=True) if value}
+    with client.pipeline(transaction=False) as both:
+        for key in keys:
+            both.get(key)
+            both.pttl(key)
+        found = iter(both.execute())
+    workers: dict[str, dict[str, Any]] = {}
+    for key, value, milliseconds_left in zip(keys, found, found, strict=True):
+        if value is not None:  # else it has gone since
+            facts = json.loads(value)
+            silent = facts["announced_for"] - milliseconds_left / 1000
+            workers[key.removeprefix(WORKER_KEY)] = facts | {"silent_seconds": round(max(0.0, silent), 1)}
+    return workers

@@ -29,6 +29,10 @@ class FineTuning(Resource):
         super().__init__(transport)
         self.jobs = Jobs(transport)
 
+    def workers(self) -> Json:
+        """Which workers are alive, what they run, and how long the queue is."""
+        return self._transport.request_object("GET", "/v1/fine_tuning/workers")
+
 
 class Jobs(Resource):
     """/v1/fine_tuning/jobs"""

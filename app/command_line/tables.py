@@ -131,6 +131,33 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < _SECONDS_PER_MINUTE else f"{minutes / 60:.1f} h"
 
 
+def worker_view(found: Json) -> RenderableType:
+    """Workers with their jobs, jobs whose worker is silent, and the queue."""
+    table = _plain_table("worker", "heartbeat", "runs", "attempt", "for", "lease")
+    for worker in found["workers"]:
+        slots = f"{worker['gpus']} GPUs" if worker["gpus"] else f"{worker['slots']} slots"
+        name = f"{worker['id']} ({'draining' if worker['draining'] else slots})"
+        _add_running(table, name, f"{worker['heartbeat_seconds']:.0f} s ago", worker["running"])
+    if found["running_elsewhere"]:
+        _add_running(table, "(no sign of life)", "", found["running_elsewhere"])
+    queue = found["queue"]
+    waiting = f"{queue['length']:,} jobs wait" + (
+        f", the first for {duration(queue['oldest_seconds'])}." if queue["length"] else "."
+    )
+    alive = "No worker is alive." if not found["workers"] else f"{len(found['workers'])} alive."
+    broker = "" if found["broker"] == "ok" else " Redis is out of reach, so workers cannot be seen."
+    return Group(table, Text(), Text(f"{alive}{broker} {waiting}"))
+
+
+def _add_running(table: Table, name: str, heartbeat: str, running: Sequence[Json]) -> None:
+    if not running:
+        table.add_row(name, heartbeat, "nothing")
+    for job in running:
+        lease = f"{job['lease_seconds']:.0f} s left" if job["lease_seconds"] > 0 else "lost"
+        what = job["job"] or "a job of another project"
+        table.add_row(name, heartbeat, what, str(job["attempt"]), duration(job["running_seconds"]), lease)
+
+
 def key_table(keys: Sequence[Json]) -> Table:
     """API keys without their secrets."""
     table = _plain_table("id", "name", "role", "made", "last used", "ends", "revoked")

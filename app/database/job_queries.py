@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Float, Row, cast, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.database.tables import JOB_STATUSES, UNFINISHED, Dataset, File, Job, JobCheckpoint, JobEvent, Project
+from app.database.webhook_queries import announce_end
 
 MAX_MESSAGE_LENGTH = 2000
 
@@ -127,6 +128,15 @@ def queue_facts(session: Session) -> QueueFacts:
     return QueueFacts(counts, float(longest or 0), math.inf if shortest is None else float(shortest))
 
 
+def running_jobs(session: Session) -> list[Row[Job, float, float]]:
+    """The running jobs of all projects, oldest first: job, seconds that its lease has left, seconds since its start."""
+    left = func.extract("epoch", Job.lease_until - func.now())
+    age = func.extract("epoch", func.now() - Job.started_at)
+    query = select(Job, cast(left, Float), cast(age, Float)).where(Job.status == "running").order_by(Job.started_at)
+    rows: list[Any] = list(session.execute(query).all())
+    return rows
+
+
 def file_ids(session: Session, jobs: Sequence[Job]) -> dict[tuple[str, int], str]:
     """By dataset and version, the file that names what jobs train on."""
     query = select(File).where(File.dataset_id.in_({job.dataset_id for job in jobs}))
@@ -186,6 +196,8 @@ def request_cancel(session: Session, job: Job) -> None:
     session.execute(update(Job).where(Job.key == job.key).values(**values))
     message = "The user asked to cancel" if running else "Cancelled by the user before it started"
     add_events(session, job.key, [NewEvent(message, level="warn")])
+    if not running:
+        announce_end(session, job.key)
     session.refresh(job)
 
 

@@ -22,11 +22,21 @@ from app.fine_tuning.schemas import (
     JobPage,
     JobRequest,
     MetricsAnswer,
+    WorkersAnswer,
 )
+from app.fine_tuning.workers import workers_answer
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=ChangeRoute)
 
+worker_router = APIRouter(prefix="/v1/fine_tuning/workers", tags=["fine-tuning"], route_class=ChangeRoute)
+
 SECONDS_BETWEEN_PINGS = 15
+
+
+@worker_router.get("")
+def list_workers(principal: PrincipalDep, session: SessionDep) -> WorkersAnswer:
+    """Which workers are alive, how long ago each was heard of, what they run, and how long the queue is."""
+    return workers_answer(session, principal.project_id)
 
 
 @router.post("", status_code=201)

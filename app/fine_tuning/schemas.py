@@ -227,3 +227,37 @@ class EstimateAnswer(BaseModel):
     memory_bytes: int | None = Field(description="That training needs at most, about, on the GPU if there is one.")
     resolved: dict[str, Any] = Field(description="What each auto becomes, {name: {value, why}}.")
     warnings: list[EstimateWarning] = Field(description="What cannot be learned from the data, or not as asked.")
+
+
+class RunningJob(BaseModel):
+    job: str | None = Field(description="null: a job of another project")
+    attempt: int
+    heartbeat_seconds: float = Field(description="Since its worker last renewed the lease.")
+    lease_seconds: float = Field(description="Until another worker may have the job; below 0 it is lost.")
+    running_seconds: float
+
+
+class WorkerAnswer(BaseModel):
+    """A worker that showed lately that it is alive."""
+
+    id: str
+    slots: int = Field(description="Jobs that it runs at once.")
+    gpus: int
+    draining: bool = Field(description="It takes no more jobs, and hands those that it has back.")
+    heartbeat_seconds: float = Field(description="Since it last showed itself.")
+    running: list[RunningJob]
+
+
+class QueueAnswer(BaseModel):
+    length: int
+    oldest_seconds: float = Field(description="That the first has waited; 0 when nobody waits.")
+
+
+class WorkersAnswer(BaseModel):
+    """Who works, and what waits; of other projects only that there is something."""
+
+    object: Literal["fine_tuning.workers"] = "fine_tuning.workers"
+    broker: Literal["ok", "out of reach"]
+    workers: list[WorkerAnswer]
+    running_elsewhere: list[RunningJob] = Field(description="Jobs whose worker shows no sign of life.")
+    queue: QueueAnswer

@@ -20,6 +20,7 @@ from app.client.jobs import Jobs
 from app.command_line.output import harmless
 from app.command_line.tables import annotator_table, answer_table
 from app.database.session import transaction
+from app.queue import announce_worker, withdraw_worker
 from tests.conftest import ProjectKeys
 
 LABELS = "prompt,annotator,label\nred?,ann,yes\nred?,bob,no\nblue?,ann,no\nblue?,bob,no\n"
@@ -173,6 +174,17 @@ def test_an_estimate_starts_nothing(connected: Realm, labels: str) -> None:
     assert "Warning: Annotators have 2.0 labels on average" in ended.err
     assert connected(*arguments, "--json").document["steps"] == 7
     assert connected("jobs", "--json").document == []
+
+
+def test_the_workers(connected: Realm) -> None:
+    announce_worker("host-7", {"slots": 1, "gpus": [], "draining": True}, 60)
+    ended = connected("worker", "status")
+    assert ended.code == 0
+    assert re.search(r"host-7 \(draining\) +\d+ s ago +nothing", ended.out)
+    assert re.search(r"alive\. \d+ jobs wait", ended.out)
+    document = connected("worker", "status", "--json").document
+    assert "host-7" in [worker["id"] for worker in document["workers"]]
+    withdraw_worker("host-7")
 
 
 def test_train_queues_a_job_with_what_was_set(connected: Realm, labels: str) -> None:

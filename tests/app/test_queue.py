@@ -97,7 +97,10 @@ def test_a_commit_stands_when_the_broker_is_away(broken_broker: None) -> None:
 def test_live_workers(services: Services) -> None:
     queue.announce_worker("worker-1", {"host": "here"}, seconds=60)
     queue.announce_worker("worker-2", {"host": "there"}, seconds=1)
-    assert queue.live_workers() == {"worker-1": {"host": "here"}, "worker-2": {"host": "there"}}
+    assert {id_: facts["host"] for id_, facts in queue.live_workers().items()} == {
+        "worker-1": "here",
+        "worker-2": "there",
+    }
     queue.withdraw_worker("worker-1")
     queue.withdraw_worker("worker-1")
     time.sleep(1.1)
