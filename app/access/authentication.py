@@ -24,6 +24,7 @@ _MOST_FIELDS = 50
 VIEWERS_MAY_POST = frozenset(
     {
         "/v1/models/{model_id}/predict",
+        "/v1/datasets/preview",
         "/v1/fine_tuning/jobs/estimate",
         "/v1/fine_tuning/jobs/{job_id}/what_if",
         "/logout",

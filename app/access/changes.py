@@ -80,6 +80,7 @@ class ChangeRoute(APIRoute):
             except AnsweredBefore as before:
                 return idempotency.replay(request, before.stored, await body.digest())
             finally:
+                await request.close()  # a form's file, which the guard opened when it looked for the token
                 if hasattr(request.state, "session_of_change"):
                     await run_in_threadpool(rate_limits.count_upload, request.state.principal, body.n_bytes)
             claimed = (key, await body.digest()) if key is not None and _json(response) else None

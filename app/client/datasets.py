@@ -62,6 +62,16 @@ class Datasets(Resource):
         body = {"name": name, "annotations": annotations, **settings}
         return self._transport.request_object("POST", "/v1/datasets", json=body)
 
+    def preview(self, file: Path) -> Json:
+        """The columns and first rows of a CSV, TSV or JSONL file, and which are probably ours; nothing is kept."""
+        with file.open("rb") as stream:
+            beginning = stream.read(_CHUNK)
+        headers = {"Content-Type": media_type(file)}
+        query = {"complete": len(beginning) == file.stat().st_size}
+        return self._transport.request_object(
+            "POST", "/v1/datasets/preview", params=query, content=beginning, headers=headers
+        )
+
     def retrieve(self, dataset: str) -> Json:
         return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}")
 

@@ -83,31 +83,35 @@ class Receiver(Generic[P]):
 
     async def receive(self, request: Request, query: AppendQuery, limits: Limits, store: Callable[[Upload[P]], T]) -> T:
         """What `store` makes of the body, in a thread that may wait for it. Raises RealmError, BadData."""
-        media_type = _media_type(request)
-        if media_type == FORM:
+        kind = media_type(request)
+        if kind == FORM:
             return await self.receive_form(request, query, limits, store)
-        read = partial(self._read, _kind(media_type), given=_given(query), limits=limits, store=store)
+        read = partial(self._read, _kind(kind), given=_given(query), limits=limits, store=store)
         return await _with_body(request, read)
 
     async def receive_form(
         self, request: Request, query: AppendQuery, limits: Limits, store: Callable[[Upload[P]], T]
     ) -> T:
         """The same of a form alone. Raises RealmError, BadData."""
-        if _media_type(request) != FORM:
+        if media_type(request) != FORM:
             raise UnsupportedMediaType(f"Send a form, {FORM}, with the parts 'file' and 'purpose'.")
         async with request.form(max_files=1, max_fields=len(self.query_type.model_fields)) as form:
             file, given = self._parts(form, query)
+            return await self.receive_file(file, given, limits, store)
 
-            def store_form(upload: Upload[P]) -> T:
-                return store(replace(upload, form_file=file))
+    async def receive_file(
+        self, file: UploadFile, given: dict[str, Any], limits: Limits, store: Callable[[Upload[P]], T]
+    ) -> T:
+        """The same of a file that has arrived. Raises RealmError, BadData."""
 
-            read = partial(self._read, _kind_of_part(file), given=given, limits=limits, store=store_form)
-            return await anyio.to_thread.run_sync(read, _pieces(file), limiter=_AT_ONCE)
+        def store_form(upload: Upload[P]) -> T:
+            return store(replace(upload, form_file=file))
+
+        read = partial(self._read, _kind_of_part(file), given=given, limits=limits, store=store_form)
+        return await anyio.to_thread.run_sync(read, _pieces(file), limiter=_AT_ONCE)
 
     def _parts(self, form: FormData, query: AppendQuery) -> tuple[UploadFile, dict[str, Any]]:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise BadRequest("The form needs a part 'file' that has a file name.", param="file")
+        file = file_of(form)
         parts = {name: value for name, value in form.multi_items() if name != "file"}
         return file, _given(query) | _given(_validated(self.query_type, parts))
 
@@ -133,7 +137,16 @@ class Receiver(Generic[P]):
             return store(Upload(parameters, lambda options, _: ParquetFile(path, options)))
 
 
-def _media_type(request: Request) -> str:
+def file_of(form: FormData) -> UploadFile:
+    """The file of a form. Raises BadRequest."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise BadRequest("The form needs a part 'file' that has a file name.", param="file")
+    return file
+
+
+def media_type(request: Request) -> str:
+    """What the body is said to be, without its parameters."""
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 

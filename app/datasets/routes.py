@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import PrincipalDep
 from app.access.changes import ChangeRoute
 from app.database.tables import Dataset
 from app.datasets import changes, export, service
-from app.datasets.receiving import FORM, MEDIA_TYPES, Receiver
+from app.datasets.preview import FilePreview, PreviewQuery, preview
+from app.datasets.receiving import FORM, MEDIA_TYPES, Receiver, media_type
 from app.datasets.schemas import (
     AppendParameters,
     AppendQuery,
@@ -73,6 +75,22 @@ async def create_dataset(
     return await _UPLOADS.receive(
         request, query, service.limits(), partial(service.create_dataset, session, principal.project_id)
     )
+
+
+_BEGINNINGS = {
+    kind: {"schema": {"type": "string"}} for kind in ("text/csv", "text/tab-separated-values", "application/x-ndjson")
+}
+
+
+@router.post("/preview", openapi_extra={"requestBody": {"required": True, "content": _BEGINNINGS}})
+async def preview_file(request: Request, query: Annotated[PreviewQuery, Query()]) -> FilePreview:
+    """Look at the beginning of a file before it is uploaded: its columns, its first rows, and which are probably ours.
+
+    The body is the first part of a CSV, TSV or JSONL file, plain or gzip; nothing of it is kept. The guesses are what
+    `mapping` of an upload takes, the other way round.
+    """
+    body = await request.body()
+    return await run_in_threadpool(preview, body, media_type(request), complete=query.complete)
 
 
 @router.get("")

@@ -17,3 +17,22 @@ if (navigator.clipboard) {
     });
   }
 }
+
+// Tables that are charts of their own can be taken along as CSV.
+for (const table of document.querySelectorAll("table[data-csv]")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "plain small";
+  button.textContent = "Download as CSV";
+  button.addEventListener("click", () => {
+    const formula = /^[=+\-@\t\r＝＋－＠](?!\d)/; // a spreadsheet would run it
+    const cell = (text) => `"${(formula.test(text) ? "'" + text : text).replace(/"/g, '""')}"`;
+    const lines = [...table.rows].map((row) => [...row.cells].map((one) => cell(one.textContent.trim())).join(","));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([lines.join("\r\n") + "\r\n"], { type: "text/csv" }));
+    link.download = `${table.dataset.csv}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  (table.closest(".scroll") ?? table).after(button);
+}

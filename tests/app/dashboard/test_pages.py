@@ -37,7 +37,7 @@ class Browser:
     """A logged-in browser without scripts."""
 
     def __init__(self, client: TestClient, key: str) -> None:
-        self._client = client
+        self._client, self.key = client, key
         client.headers.pop("Authorization", None)
         answer = client.post("/login", data={"key": key}, follow_redirects=False)
         assert answer.status_code == 303
