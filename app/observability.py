@@ -34,7 +34,7 @@ def configure_logging(level: int = logging.INFO) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
+            structlog.processors.format_exc_info,  # the plain traceback: values of variables may be secrets
             structlog.processors.JSONRenderer(),
         ],
     )

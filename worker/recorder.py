@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ class Recorder:
         self._pace = Pace()
         self._error: Exception | None = None
         self._stop = threading.Event()
-        self._writer = threading.Thread(target=self._write_until_stopped, name="recorder", daemon=True)
+        with_ids = copy_context()  # so that the thread's log lines name job and attempt too
+        self._writer = threading.Thread(
+            target=with_ids.run, args=(self._write_until_stopped,), name="recorder", daemon=True
+        )
 
     def __enter__(self) -> Recorder:
         self._writer.start()

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Mapping
 
+import structlog
 from sqlalchemy.orm import Session
 
 from app.database import dataset_queries, job_queries, model_queries
@@ -17,6 +18,8 @@ from app.errors import Conflict, NotFound, TooManyRequests, Unprocessable
 from app.fine_tuning.schemas import JobRequest
 from app.queue import ring_after_commit
 from app.settings import get_settings
+
+log = structlog.get_logger(__name__)
 
 _EVENT_ID = re.compile(r"(?:ftevent-[0-9a-f]+-)?([0-9]{1,9})")
 
@@ -41,6 +44,7 @@ def create_job(session: Session, project_id: str, request: JobRequest) -> Job:
     warnings = [NewEvent(warning["detail"], level="warn", data=warning) for warning in version.warnings]
     job_queries.add_events(session, job.key, [NewEvent("The job is queued"), *warnings])
     ring_after_commit(session, job.id)
+    log.info("job created", job=job.id)  # beside the request's id; workers log the job's
     return job
 
 
@@ -136,6 +140,7 @@ def cancel_job(session: Session, project_id: str, job_id: str) -> Job:
         detail = f"The job has already {'been ' if job.status == 'cancelled' else ''}{job.status}."
         raise Conflict(detail, code="job_finished")
     job_queries.request_cancel(session, job)
+    log.info("cancel requested", job=job.id, attempt=job.attempt)
     return job
 
 

@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from app.database import attempt_queries
+from app.database.attempt_queries import News, Progress
 from app.database.session import transaction
 from app.settings import get_settings
 from tests.conftest import ProjectKeys
@@ -36,3 +37,21 @@ def test_the_queue_and_the_leases(client: TestClient, project: ProjectKeys) -> N
     assert 90 <= busy["realm_oldest_queued_job_seconds"] < 95
     silent = get_settings().lease_seconds - 10
     assert silent <= busy["realm_oldest_heartbeat_seconds"] < silent + 5
+
+
+def test_how_fast_jobs_train(client: TestClient, project: ProjectKeys) -> None:
+    finish_all_jobs()
+    assert metrics(client)["realm_training_step_seconds"] == metrics(client)["realm_training_rows_per_second"] == 0
+    for seconds, hyperparameters in ((10.0, {"batch_size": 8, "accumulation_steps": 2}), (40.0, {})):
+        job = queue_job(project.id, method={"type": "realm", "hyperparameters": hyperparameters})
+        pace = {"reading": {"seconds": 7.0, "steps": 0}, "training": {"seconds": seconds, "steps": 20}}
+        with transaction() as session:
+            claim = attempt_queries.claim_job(session, job.id, "worker-1", 60)
+            assert claim is not None
+            progress = Progress("training", 20, 100, 20.0, None, pace)
+            resolved = {"batch_size": {"value": 32, "why": "fits"}}
+            attempt_queries.record(session, claim, News(progress=progress, resolved=resolved))
+    found = metrics(client)
+    assert found["realm_training_step_seconds"] == 2.0
+    assert found["realm_training_rows_per_second"] == 16 / 0.5 + 32 / 2.0
+    finish_all_jobs()
