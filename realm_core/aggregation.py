@@ -22,12 +22,15 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.optimize import minimize
+from scipy.special import betaln
 
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.label_table import LabelTable
 
 START_ACCURACY = 0.7  # .2 or more above chance, whatever K
 SMALLEST = 1e-10  # rates stay this far from 0 and 1, so that no logarithm is infinite
+MIN_TO_SPREAD = 10  # annotators, to tell how much they differ
 UNSEEN = 0.1  # imagined labels of each wrong answer in a row of the pool
 
 
@@ -152,6 +155,26 @@ def dawid_skene(
 def accuracy_under(table: LabelTable, posterior: FloatArray, prior: AccuracyPrior | None) -> FloatArray:
     """The accuracies (R·T,) that a posterior (Kmax, N) implies: a_r = (Σ_i q_i(l_ir) + s·m) / (n_r + s)."""
     return _accuracy(table, table.sum_over_cells(table.of_own_label(posterior)), prior)
+
+
+def spread_prior(table: LabelTable, posterior: FloatArray) -> AccuracyPrior:
+    """The pull to the pool that fits how much annotators differ under a posterior (Kmax, N), at most `POOLED`'s.
+
+    Beta-binomial maximum likelihood of the labels that are right, in the tasks where the labels are: where some guess
+    and others hardly err, the pool says little of either. A stronger pull than `POOLED`'s is not taken from the labels
+    of a few annotators.
+    """
+    seen = table.labels_per_cell > 0
+    right, n = table.sum_over_cells(table.of_own_label(posterior))[seen], table.labels_per_cell[seen]
+    if len(n) < MIN_TO_SPREAD:
+        return POOLED
+
+    def loss(logs: FloatArray) -> float:
+        a, b = np.exp(logs)
+        return -float(np.sum(betaln(right + a, n - right + b) - betaln(a, b)))
+
+    fitted = np.exp(minimize(loss, np.array([1.0, 0.0]), bounds=[(-3.0, 6.0)] * 2).x)
+    return AccuracyPrior(min(POOLED.strength, float(fitted.sum())))
 
 
 def pooled_accuracy(table: LabelTable, right: FloatArray) -> FloatArray:
