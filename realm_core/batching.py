@@ -24,7 +24,8 @@ BATCHES_PER_POOL = 50  # batches are cut from pools of so many, sorted by length
 class Batch:
     """B prompts of one group and their M labels.
 
-    `prompt` (M,) is the row of each label's prompt, `n_answers` (M,) its K; `annotator`, `label` (M,).
+    `prompt` (M,) is the row of each label's prompt, `n_answers` (M,) its K; `annotator`, `label` (M,). `z` (B, D) is
+    what each prompt is about, where the channel wants to know.
     """
 
     inputs: Inputs
@@ -32,6 +33,7 @@ class Batch:
     n_answers: Tensor
     annotator: Tensor
     label: Tensor
+    z: Tensor | None = None
 
     @property
     def task(self) -> int:
@@ -39,17 +41,22 @@ class Batch:
 
 
 class PromptBatches:
-    """Cuts the items of an Annotations into batches; `encoded` has every item's prompt, `collate` makes tensors."""
+    """Cuts the items of an Annotations into batches.
+
+    `encoded` has every item's prompt, `collate` makes tensors; `z` (N, D), or None, says what every prompt is about.
+    """
 
     def __init__(
         self,
         annotations: Annotations,
         encoded: Sequence[EncodedPrompt],
         collate: Callable[[Sequence[EncodedPrompt]], Inputs],
+        z: NDArray[np.float32] | None = None,
     ) -> None:
         self._annotations = annotations
         self._encoded = encoded
         self._collate = collate
+        self._z = z
         self._sizes = np.array([one.size for one in encoded], dtype=np.int64)
         groups = sorted({one.group for one in encoded})
         self._group = np.array([groups.index(one.group) for one in encoded], dtype=np.int64)
@@ -69,6 +76,7 @@ class PromptBatches:
             n_answers=inputs.n_answers[prompt],
             annotator=torch.from_numpy(self._annotations.annotator[labels].astype(np.int64)).to(device),
             label=torch.from_numpy(self._annotations.label[labels].astype(np.int64)).to(device),
+            z=None if self._z is None else torch.from_numpy(self._z[items]).to(device),
         )
 
     def endless(self, items: NDArray[np.int64], batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from realm_core.annotations import Task
-from realm_core.channels import CHANNELS, Channel, PerfectChannel
+from realm_core.channels import CHANNELS, Channel, PerfectChannel, PromptChannel, SigmoidChannel
 from realm_core.scorers.families import SCORERS
 from realm_core.scorers.scorer import Scorer
 
@@ -154,6 +154,12 @@ def load_model(folder: Path) -> FineTuned:
 def _load_channel(name: str, tensors: Weights) -> Channel:
     if name == PerfectChannel.name:
         return PerfectChannel()
-    channel = CHANNELS[name](torch.sigmoid(tensors["logit"]), tensors["label_count"], tensors["n_answers"])
+    cells = torch.sigmoid(tensors["logit"]), tensors["label_count"], tensors["n_answers"]
+    channel: SigmoidChannel
+    if name == PromptChannel.name:
+        embedding_size, z_size = tensors["reader"].shape
+        channel = PromptChannel(*cells, z_size=z_size, embedding_size=embedding_size - 1)
+    else:
+        channel = CHANNELS[name](*cells)
     channel.load_state_dict(tensors)
     return channel

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 Auto = Literal["auto"]
 MethodType = Literal["realm", "supervised", "aggregation"]
-ChannelName = Literal["scalar", "per_task", "one_coin", "confusion"]
+ChannelName = Literal["scalar", "per_task", "prompt", "one_coin", "confusion"]
 LikelihoodName = Literal["marginal", "joint"]
 ExpertiseUpdate = Literal["gradient", "em"]
 
@@ -28,6 +28,8 @@ class Hyperparameters(BaseModel):
         "auto",
         description="How an annotator turns the truth y into a label l. `scalar` (Eq. 1): w·[l=y] + (1−w)/K, w = σ(α). "
         "`per_task` (Eq. 4): the same with one w per annotator and task. "
+        "`prompt` (Eq. 5): the same with w = σ(b_r + ⟨z(x), u_r⟩), z the prompt's embedding, centred and of unit "
+        "length, b and u learned by gradient, u from zero under a prior N(0, 2²): for who is good on some topics only. "
         "`one_coin`: a if l=y else (1−a)/(K−1), a = σ(β) per task; can go below chance. `confusion`: a K×K "
         "stochastic matrix per annotator and task, one_coin for the first 30 % of the steps, then rows pulled to it. "
         "`auto` takes one_coin or confusion, whichever predicts left-out labels better.",
@@ -61,6 +63,12 @@ class Hyperparameters(BaseModel):
         False, description="Compute activations twice instead of keeping them: less memory, a third more time."
     )
     expertise_learning_rate: PositiveFloat | Auto = Field("auto", description="AdamW learning rate of the expertise.")
+    expertise_pooling: Annotated[float, Field(ge=0, le=1000)] | Auto = Field(
+        "auto",
+        description="S imagined labels that pull w or a of annotator r on task t to what is expected of them, "
+        "(Σ right + S·m_rt) / (n_rt + S) with logit m_rt = logit(crowd's mean on t) + how much better r is than the "
+        "crowd on other tasks, itself pulled to 0 by S. `auto`: 6, or 0 with the preset `paper`.",
+    )
     weight_decay: float = Field(0.01, ge=0, description="Of the language model; never of the expertise.")
     batch_size: Annotated[int, Field(gt=0, le=4096)] | Auto = Field("auto", description="Prompts per optimiser step.")
     accumulation_steps: int = Field(1, ge=1, le=1024, description="Micro-batches that make up one optimiser step.")
@@ -84,9 +92,11 @@ class Hyperparameters(BaseModel):
     cross_fit_folds: int = Field(5, ge=0, le=20, description="Folds of the report; 0: in-sample intervals, said so.")
 
     @model_validator(mode="after")
-    def _confusion_is_learned_in_closed_form(self) -> Self:
+    def _channel_can_be_learned_so(self) -> Self:
         if self.channel == "confusion" and self.expertise_update == "gradient":
             raise ValueError("channel `confusion` is learned by expertise_update `em` only")
+        if self.channel == "prompt" and self.expertise_update == "em":
+            raise ValueError("channel `prompt` is learned by expertise_update `gradient` only: EM has no closed form")
         return self
 
 
@@ -114,6 +124,7 @@ class Plan:
     lora_rank: int
     gradient_checkpointing: bool
     expertise_learning_rate: float
+    expertise_pooling: float
     weight_decay: float
     batch_size: int
     accumulation_steps: int
@@ -169,7 +180,7 @@ def resolve(
     plan = Plan(
         channel=channel,
         likelihood=likelihood,
-        expertise_update=value_of("expertise_update", "gradient" if paper and channel != "confusion" else "em", preset),
+        expertise_update=value_of("expertise_update", *_expertise_update(channel, paper, preset)),
         learning_rate=value_of("learning_rate", *(LORA_LEARNING_RATE if asked.lora_rank else LEARNING_RATES[family])),
         answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),
         lora_rank=asked.lora_rank,
@@ -179,6 +190,7 @@ def resolve(
             min(0.1, max(0.01, 20 / total_steps)),
             "20 / steps: what AdamW needs to cross the scale of a logit",
         ),
+        expertise_pooling=value_of("expertise_pooling", 0.0 if paper else 6.0, preset),
         weight_decay=asked.weight_decay,
         batch_size=batch_size,
         accumulation_steps=asked.accumulation_steps,
@@ -195,3 +207,9 @@ def resolve(
         cross_fit_folds=asked.cross_fit_folds,
     )
     return plan, reasons
+
+
+def _expertise_update(channel: ChannelName, paper: bool, preset: str) -> tuple[ExpertiseUpdate, str]:
+    if channel == "prompt":
+        return "gradient", "the channel `prompt` has no closed form"
+    return ("gradient", preset) if paper and channel != "confusion" else ("em", preset)

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from realm_core.annotations import FloatArray, Task
-from realm_core.channels import PerfectChannel
+from realm_core.channels import PerfectChannel, PromptChannel, ReadPrompts, SigmoidChannel
 from realm_core.checkpoint import FineTuned, load_model
 from realm_core.scorers.inputs import EncodedPrompt, UnreadableInput, by_size
 
@@ -48,13 +49,14 @@ class EncodedInput:
 class Prediction:
     """Probabilities (K,) of the answers, in the order of the task or of the options.
 
-    `n_tokens` counts those of the whole prompt.
+    `n_tokens` counts those of the whole prompt; `embedding` (D,) is what the model made of it.
     """
 
     answers: tuple[str, ...]
     probabilities: FloatArray
     n_tokens: int
     truncated: bool
+    embedding: NDArray[np.float32] | None = None
 
 
 class Predictor:
@@ -141,16 +143,17 @@ class Predictor:
         """Predictions in the inputs' order; batches hold like lengths, at most `batch_tokens` with padding."""
         predictions: dict[int, Prediction] = {}
         for rows in by_size([one.prompt for one in inputs], batch_tokens):
-            probabilities = self._probabilities([inputs[row].prompt for row in rows])
-            for row, of_row in zip(rows, probabilities, strict=True):
+            embeddings, probabilities = self._read([inputs[row].prompt for row in rows])
+            for row, z, p in zip(rows, embeddings, probabilities, strict=True):
                 prompt, answers = inputs[row].prompt, inputs[row].answers
-                predictions[row] = Prediction(answers, of_row[: len(answers)], prompt.n_tokens, prompt.truncated)
+                predictions[row] = Prediction(answers, p[: len(answers)], prompt.n_tokens, prompt.truncated, z)
         return [predictions[row] for row in range(len(inputs))]
 
     @torch.inference_mode()
-    def _probabilities(self, prompts: list[EncodedPrompt]) -> FloatArray:
+    def _read(self, prompts: list[EncodedPrompt]) -> tuple[NDArray[np.float32], FloatArray]:
         scorer = self._model.scorer
-        return np.asarray(scorer(scorer.collate(prompts)).double().exp().cpu())
+        embedding, log_p = scorer.embed_and_answer(scorer.collate(prompts))
+        return np.asarray(embedding.float().cpu()), np.asarray(log_p.double().exp().cpu())
 
     def as_annotator(self, prediction: Prediction, annotator: str, task: str | None) -> FloatArray:
         """P(label | prompt, annotator) = Σ_y p_θ(y) π_r(label | y), what that annotator would have said. (K,)
@@ -167,5 +170,15 @@ class Predictor:
         who = torch.full((n_answers,), self._annotator_number[annotator])
         counts = torch.full((n_answers,), n_answers)
         with torch.inference_mode():
-            log_channel = channel.log_likelihood(who, labels, self._task_of(task), counts)
+            log_channel = channel.log_likelihood(
+                who, labels, self._task_of(task), counts, _repeated(channel, prediction)
+            )
         return np.asarray(log_channel.double().exp()) @ prediction.probabilities
+
+
+def _repeated(channel: SigmoidChannel, prediction: Prediction) -> ReadPrompts | None:
+    """What the prompt of a prediction is about, for one label after the other."""
+    if not isinstance(channel, PromptChannel) or prediction.embedding is None:
+        return None
+    z = channel.read(torch.from_numpy(prediction.embedding)[None])
+    return ReadPrompts(z, torch.zeros(len(prediction.answers), dtype=torch.long))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
-from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot, cross_fit
+from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot, cross_fit, cross_fit_plain
 from realm_core.reliability import Report, build_report
+from realm_core.topics import topics
 from realm_core.truth_choice import best_truth
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _fine_tune(
         seed=config.seed,
         work=work,
         events=events,
+        z=start.z if plan.channel == "prompt" and config.method == "realm" else None,
         resume_from=resume_from,
         checkpoint_seconds=config.checkpoint_seconds,
     )
@@ -130,7 +132,7 @@ def _fine_tune(
         f"Kept step {state.best_step} of {state.step}, which explains the held-out annotations best.",
         data={"best_step": state.best_step, "held_out_log_likelihood": state.best_log_likelihood},
     )
-    trained_accuracy = _trained_accuracy(channel, annotations)
+    trained_accuracy = _trained_accuracy(scorer, channel, start)
     if trained_accuracy is not None:
         refuse_mirrored(annotations, zero_shot.truth.accuracy, trained_accuracy)
     observer.progress("cross_fitting", 0, 1, _CROSS_FITTING[0])
@@ -141,7 +143,14 @@ def _fine_tune(
         else predict_log_p(scorer, annotations)
     )
     observer.progress("reporting", 0, 1, _REPORTING[0])
-    report = build_report(annotations, log_p, cross_fitted=cross_fitted, trained_accuracy=trained_accuracy)
+    plain = (
+        cross_fit_plain(annotations, start.embeddings, zero_shot, plan.cross_fit_folds, config.seed)
+        if cross_fitted
+        else None
+    )
+    report = build_report(
+        annotations, log_p, cross_fitted=cross_fitted, trained_accuracy=trained_accuracy, plain_log_p=plain
+    )
     observer.progress("saving", 0, 1, _SAVING[0])
     model = FineTuned(scorer, channel, annotations.tasks, annotations.annotators)
     facts = {"method": config.method, "plan": asdict(plan), "seed": config.seed, "best_step": state.best_step}
@@ -152,7 +161,8 @@ def _fine_tune(
 class Preparation:
     """Where training starts: the plan and its reasons, the channel, what the pretrained model says.
 
-    `annotations` are those that a model can learn from (more than one answer is possible); `embeddings` (N, D).
+    `annotations` are those that a model can learn from (more than one answer is possible); `embeddings` (N, E); `z`
+    (N, D) says what each prompt is about.
     """
 
     plan: Plan
@@ -160,6 +170,7 @@ class Preparation:
     channel: Channel
     annotations: Annotations
     embeddings: NDArray[np.float32]
+    z: NDArray[np.float32]
     zero_shot: ZeroShot
 
 
@@ -178,8 +189,9 @@ def prepare(scorer: Scorer, annotations: Annotations, config: TrainingConfig) ->
         plan = replace(plan, channel=choice.candidate.channel)
         reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
     informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
-    channel = _start_channel(informative, zero_shot, plan, config)
-    return Preparation(plan, reasons, channel, informative, embeddings, zero_shot)
+    z = topics(embeddings)
+    channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
+    return Preparation(plan, reasons, channel, informative, embeddings, z, zero_shot)
 
 
 def _within(observer: Observer, phase: str, share: tuple[float, float]) -> Callable[[int, int, float], None]:
@@ -222,26 +234,36 @@ def _read(scorer: Scorer, annotations: Annotations) -> tuple[np.ndarray[Any, np.
     return embeddings, zero_shot
 
 
-def _start_channel(annotations: Annotations, zero_shot: ZeroShot, plan: Plan, config: TrainingConfig) -> Channel:
+def _start_channel(
+    scorer: Scorer,
+    annotations: Annotations,
+    z: NDArray[np.float32],
+    zero_shot: ZeroShot,
+    plan: Plan,
+    config: TrainingConfig,
+) -> Channel:
     """The channel to train: half trusting everybody in the paper's preset, else where truth inference ended."""
     import torch
 
-    from realm_core.channels import CHANNELS, PerfectChannel
+    from realm_core.channels import CHANNELS, PerfectChannel, PromptChannel, ScalarChannel
 
     if config.method == "supervised":
         return PerfectChannel()
-    channel_class = CHANNELS[plan.channel]
+    channel_class = CHANNELS.get(plan.channel, ScalarChannel)
     accuracy, count = torch.from_numpy(zero_shot.truth.accuracy), torch.from_numpy(_labels_per_cell(annotations))
     n_answers = torch.from_numpy(_answers_per_task(annotations))
     start = torch.full_like(accuracy, 0.5)
     if config.hyperparameters.preset == "default":
         start = channel_class.probability_of(accuracy, n_answers)
-    if plan.channel == "scalar":  # one column for all tasks
+    if plan.channel in ("scalar", "prompt"):  # one column for all tasks
         start, count = (
             (start * count).sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1),
             count.sum(1, keepdim=True),
         )
-    return channel_class(start, count, n_answers)
+    if plan.channel == "prompt":
+        sizes = {"z_size": z.shape[1], "embedding_size": scorer.model.config.hidden_size}
+        return PromptChannel(start, count, n_answers, plan.expertise_pooling, **sizes)
+    return channel_class(start, count, n_answers, plan.expertise_pooling)
 
 
 def _labels_per_cell(annotations: Annotations) -> FloatArray:
@@ -261,12 +283,15 @@ def _answers_per_task(annotations: Annotations) -> FloatArray:
     return np.divide(count, share, out=declared, where=count > 0).round(6)  # a sum of thirds is hardly ever whole
 
 
-def _trained_accuracy(channel: Channel, annotations: Annotations) -> FloatArray | None:
+def _trained_accuracy(scorer: Scorer, channel: Channel, start: Preparation) -> FloatArray | None:
     """What the channel came to believe of each annotator on each task (R, T); None for the supervised baseline."""
-    from realm_core.channels import PerfectChannel
+    from realm_core.channels import PerfectChannel, PromptChannel
+    from realm_core.training import settle
 
     if isinstance(channel, PerfectChannel):
         return None
+    if isinstance(channel, PromptChannel):
+        settle(scorer, channel, start.annotations, start.z)
     return np.asarray(channel.accuracy().double().cpu())
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from realm_core import checkpoint
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.batching import Batch, PromptBatches
-from realm_core.channels import Channel, PerfectChannel, SigmoidChannel
+from realm_core.channels import Channel, PerfectChannel, PromptChannel, ReadPrompts, SigmoidChannel
 from realm_core.config import LikelihoodName, Plan
 from realm_core.objective import (
     joint_log_likelihood,
@@ -29,10 +29,12 @@ from realm_core.objective import (
     marginal_log_likelihood,
     marginal_posterior,
 )
+from realm_core.scorers.inputs import by_size
 from realm_core.scorers.scorer import Scorer
 from realm_core.splits import split_items
 
 _EVALUATION_BATCH = 64
+_EVALUATION_TOKENS = 8192
 _REPORTED_STEPS = 200  # points on a loss curve
 
 LIKELIHOODS = {
@@ -75,12 +77,16 @@ def fit(
     seed: int,
     work: Path,
     events: FitEvents,
+    z: NDArray[np.float32] | None = None,
     resume_from: Path | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> FitState:
-    """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged."""
+    """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged.
+
+    `z` (N, D) says what each prompt is about, for a channel whose expertise depends on it.
+    """
     torch.manual_seed(seed)
-    batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate)
+    batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate, z)
     train, held_out = split_items(annotations, plan.held_out_fraction, seed)
     optimizer = make_optimizer(scorer, channel, plan)
     state, best = FitState(), checkpoint.weights_of(scorer, channel)
@@ -132,7 +138,8 @@ def make_optimizer(scorer: Scorer, channel: Channel, plan: Plan) -> torch.optim.
         {"params": scorer.answer_parameters(), "lr": plan.answer_learning_rate, "scheduled": True},
     ]
     if plan.expertise_update == "gradient" and isinstance(channel, SigmoidChannel):
-        groups.append({"params": [channel.logit], "lr": plan.expertise_learning_rate, "scheduled": False})
+        for parameter, rate in channel.learning_rates(plan.expertise_learning_rate):
+            groups.append({"params": [parameter], "lr": rate, "scheduled": False})
     for group in groups:
         group["base_lr"] = group["lr"]
     return torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
@@ -150,14 +157,16 @@ def train_step(
     terms = sum(len(batch.inputs) if joint else len(batch.label) for batch in batches)
     total = 0.0
     for batch in batches:
-        log_p = scorer(batch.inputs)
-        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers)
+        log_p, log_channel = _read(scorer, channel, batch)
         loss = -log_likelihood(log_p, log_channel, batch.prompt).sum()
         torch.autograd.backward(loss / terms)
         total += loss.item()
         if plan.expertise_update == "em" and isinstance(channel, SigmoidChannel):
             q = posterior(log_p.detach(), log_channel.detach(), batch.prompt)
             channel.absorb(q, batch.annotator, batch.label, batch.task, batch.n_answers)
+    if plan.expertise_update == "gradient" and isinstance(channel, SigmoidChannel):  # its prior counts once a pass
+        share = sum(len(batch.label) for batch in batches) / channel.label_count.sum().clamp(min=1.0)
+        torch.autograd.backward(-channel.log_prior() * share / terms)
     if not math.isfinite(total):
         raise Diverged("The loss is no longer a number; try a smaller learning_rate.")
     torch.nn.utils.clip_grad_norm_(scorer.parameters(), plan.max_grad_norm)
@@ -166,6 +175,13 @@ def train_step(
     if isinstance(channel, SigmoidChannel):
         channel.clamp()
     return total / sum(len(batch.label) for batch in batches)
+
+
+def _read(scorer: Scorer, channel: Channel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """log p_θ(y | x) of the prompts (B, Kmax), and log π_r(l | y) of their labels (M, Kmax)."""
+    prompts = None if batch.z is None else ReadPrompts(batch.z, batch.prompt)
+    log_p = scorer(batch.inputs)
+    return log_p, channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers, prompts)
 
 
 @torch.inference_mode()
@@ -182,8 +198,7 @@ def mean_log_likelihood(
     total, labels = 0.0, 0
     for of_batch in batches.sorted_by_size(items, _EVALUATION_BATCH):
         batch = batches.batch(of_batch)
-        log_p = scorer(batch.inputs)
-        log_channel = channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers)
+        log_p, log_channel = _read(scorer, channel, batch)
         total += float(log_likelihood(log_p, log_channel, batch.prompt).sum())
         labels += len(batch.label)
     scorer.train()
@@ -201,6 +216,23 @@ def predict_log_p(scorer: Scorer, annotations: Annotations) -> FloatArray:
         log_p = scorer(batch.inputs)
         out[items, : log_p.shape[1]] = log_p.double().cpu().numpy()
     return out
+
+
+@torch.inference_mode()
+def settle(scorer: Scorer, channel: PromptChannel, annotations: Annotations, z: NDArray[np.float32]) -> None:
+    """Average the channel's accuracies over the prompts that each annotator labelled, and let it read new prompts."""
+    scorer.eval()
+    encoded = scorer.encode_items(annotations)
+    embedding = torch.zeros(annotations.n_items, scorer.model.config.hidden_size, device=scorer.device)
+    for rows in by_size(encoded, _EVALUATION_TOKENS):
+        embedding[rows] = scorer.embed_and_answer(scorer.collate([encoded[row] for row in rows]))[0]
+    z_of_items = torch.from_numpy(z).to(scorer.device)
+    channel.fit_reader(embedding, z_of_items)
+    item, annotator = annotations.item.astype(np.int64), annotations.annotator.astype(np.int64)
+    task, n_answers = annotations.item_task[item].astype(np.int64), annotations.answer_counts[item]
+    prompts = ReadPrompts(z_of_items, torch.from_numpy(item).to(scorer.device))
+    who, of_task, k = (torch.from_numpy(one).to(scorer.device) for one in (annotator, task, n_answers))
+    channel.settle(who, of_task, k, prompts)
 
 
 def _evaluate(

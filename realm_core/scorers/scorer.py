@@ -112,11 +112,15 @@ class Scorer(nn.Module):
         """An embedding of each prompt (B, D), and the logits of its answers (B, Kmax), both fp32."""
         raise NotImplementedError
 
+    def embed_and_answer(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """An embedding of each prompt (B, D), and log p_θ(y | x), −∞ beyond K_i (B, Kmax)."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            embedding, logits = self.embed_and_score(inputs)
+        return embedding, torch.log_softmax(logits.float().masked_fill(inputs.beyond(), -torch.inf), dim=1)
+
     def forward(self, inputs: Inputs) -> Tensor:
         """log p_θ(y | x), −∞ beyond K_i. (B, Kmax)"""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            _, logits = self.embed_and_score(inputs)
-        return torch.log_softmax(logits.float().masked_fill(inputs.beyond(), -torch.inf), dim=1)
+        return self.embed_and_answer(inputs)[1]
 
     @torch.inference_mode()
     def read(self, encoded: Sequence[EncodedPrompt]) -> tuple[NDArray[np.float32], FloatArray]:
