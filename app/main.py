@@ -16,6 +16,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 import app.access.routes
 import app.annotators.routes
 import app.dashboard.dataset_pages
+import app.dashboard.model_pages
 import app.dashboard.pages
 import app.datasets.file_routes
 import app.datasets.routes
@@ -73,6 +74,7 @@ def create_app() -> FastAPI:
         app.reports.judgement_routes.router,
         app.dashboard.pages.router,
         app.dashboard.dataset_pages.router,
+        app.dashboard.model_pages.router,
     ):
         application.include_router(router)
 

@@ -24,9 +24,11 @@ _MOST_FIELDS = 50
 VIEWERS_MAY_POST = frozenset(
     {
         "/v1/models/{model_id}/predict",
+        "/models/{model_id}",
         "/v1/datasets/preview",
         "/v1/fine_tuning/jobs/estimate",
         "/v1/fine_tuning/jobs/{job_id}/what_if",
+        "/pseudonyms",
         "/logout",
     }
 )

@@ -12,6 +12,8 @@ from app.datasets import service as datasets
 from app.dependencies import Page
 from app.fine_tuning import answers
 from app.fine_tuning import service as fine_tuning
+from app.fine_tuning.estimates import estimate_job
+from app.fine_tuning.schemas import EstimateAnswer, JobRequest, Method
 from app.inference import service as models
 from app.settings import get_settings
 
@@ -39,7 +41,7 @@ def dataset_values(session: Session, principal: Principal, dataset: Dataset, num
         "statistics": datasets.statistics(session, dataset, version),
         "versions": datasets.list_versions(session, dataset, Page(after=None, limit=VERSIONS_SHOWN, order="desc")),
         "jobs": _jobs_on(session, principal, dataset),
-        "estimate": None,
+        "estimate": _estimate(session, principal, dataset, version.number) if may_change(principal) else None,
         "models": _models(session, principal),
         "answers_shown": ANSWERS_SHOWN,
         "may_change": may_change(principal),
@@ -49,6 +51,14 @@ def dataset_values(session: Session, principal: Principal, dataset: Dataset, num
 def may_change(principal: Principal) -> bool:
     """Whether to show what only a logged-in browser with the role editor may press."""
     return principal.role != "viewer" and principal.csrf_token is not None
+
+
+def _estimate(session: Session, principal: Principal, dataset: Dataset, number: int) -> EstimateAnswer:
+    """What a job with the form's defaults would take."""
+    method = Method(type="realm" if dataset.has_text else "aggregation")
+    model = get_settings().base_model_names()[0] if dataset.has_text else None
+    request = JobRequest(dataset=f"{dataset.id}@{number}", method=method, model=model)
+    return estimate_job(session, principal.project_id, request)
 
 
 def _jobs_on(session: Session, principal: Principal, dataset: Dataset) -> list[Any]:
