@@ -135,18 +135,24 @@ def worker_view(found: Json) -> RenderableType:
     """Workers with their jobs, jobs whose worker is silent, and the queue."""
     table = _plain_table("worker", "heartbeat", "runs", "attempt", "for", "lease")
     for worker in found["workers"]:
-        slots = f"{worker['gpus']} GPUs" if worker["gpus"] else f"{worker['slots']} slots"
+        slots = _counted(worker["gpus"], "GPU") if worker["gpus"] else _counted(worker["slots"], "slot")
         name = f"{worker['id']} ({'draining' if worker['draining'] else slots})"
         _add_running(table, name, f"{worker['heartbeat_seconds']:.0f} s ago", worker["running"])
     if found["running_elsewhere"]:
         _add_running(table, "(no sign of life)", "", found["running_elsewhere"])
     queue = found["queue"]
-    waiting = f"{queue['length']:,} jobs wait" + (
-        f", the first for {duration(queue['oldest_seconds'])}." if queue["length"] else "."
-    )
-    alive = "No worker is alive." if not found["workers"] else f"{len(found['workers'])} alive."
+    waiting = "Nothing waits."
+    if queue["length"]:
+        waiting = (
+            f"In the queue: {_counted(queue['length'], 'job')}, the first for {duration(queue['oldest_seconds'])}."
+        )
+    alive = "No worker is alive." if not found["workers"] else f"Alive: {_counted(len(found['workers']), 'worker')}."
     broker = "" if found["broker"] == "ok" else " Redis is out of reach, so workers cannot be seen."
     return Group(table, Text(), Text(f"{alive}{broker} {waiting}"))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _add_running(table: Table, name: str, heartbeat: str, running: Sequence[Json]) -> None:

@@ -181,7 +181,7 @@ def test_the_workers(connected: Realm) -> None:
     ended = connected("worker", "status")
     assert ended.code == 0
     assert re.search(r"host-7 \(draining\) +\d+ s ago +nothing", ended.out)
-    assert re.search(r"alive\. \d+ jobs wait", ended.out)
+    assert re.search(r"Alive: \d+ workers?\. (Nothing waits|In the queue)", ended.out)
     document = connected("worker", "status", "--json").document
     assert "host-7" in [worker["id"] for worker in document["workers"]]
     withdraw_worker("host-7")

@@ -1,4 +1,4 @@
-"""Every fault of the benchmark, once."""
+"""Every fault of the benchmark, once; those that are quick, and that no other test makes, in `make test` too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from benchmarks.faults.results import Results, Row
 from benchmarks.faults.stage import Stage, stage
 from tests.conftest import no_settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
+
+QUICK = {"redis_killed", "postgres_restarted", "postgres_connections_ended", "checkpoint_cut"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield cleanup.enter_context(stage(folder, disk or folder / "artifacts", seed=os.getpid()))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS]
+)
 def test_nothing_is_lost_or_doubled(running: Stage, fault: str) -> None:
     if not possible([fault], running.artifacts if os.path.ismount(running.artifacts) else None):
         pytest.skip("cannot be made here")
