@@ -82,7 +82,7 @@ class SigmoidChannel(nn.Module):
         prior that `absorb` has.
         """
         if not self.pooling:
-            return torch.zeros((), device=self.logit.device)
+            return 0 * self.logit.sum()  # whoever steps along its gradient finds one
         with torch.no_grad():
             expected = expected_probability(torch.sigmoid(self.logit), self.label_count, self.pooling)
         right, wrong = nn.functional.logsigmoid(self.logit), nn.functional.logsigmoid(-self.logit)

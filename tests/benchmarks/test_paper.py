@@ -67,7 +67,7 @@ def test_a_table_has_its_cells_and_goes_on_where_it_stopped(
     out, err = run(*arguments, "--methods", "noisy")
     assert {cell["method"] for cell in json.loads(out)["cells"]} == {"noisy"}
     assert err.count(" noisy seed 0") == 6 + 9
-    out, err = run(*arguments, "--methods", "noisy,default")
+    out, err = run(*arguments, "--methods", "noisy,paper,default")
     assert " noisy seed 0" not in err
     cells = json.loads(out)["cells"]
     keys = ("table", "size", "dataset", "distribution", "noise", "mode", "method", "steps", "frozen", "seeds")
@@ -76,7 +76,7 @@ def test_a_table_has_its_cells_and_goes_on_where_it_stopped(
         ("2", "minilm", dataset, "1", noise, "shared", method, 10, True, 1)
         for dataset in ("openbookqa", "pubmedqa")
         for noise in ("uniform", "asymmetric", "systematic")
-        for method in ("noisy", "default")
+        for method in ("noisy", "paper", "default")
     }
     assert all(0 <= cell["mean"] <= 1 for cell in cells)
     assert json.loads((tmp_path / "out" / "paper.json").read_text()) == json.loads(out)
@@ -84,7 +84,7 @@ def test_a_table_has_its_cells_and_goes_on_where_it_stopped(
 
 def test_the_figure_is_drawn(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "CURVE", ("pubmedqa",))
-    run("--tables", "figure", "--methods", "noisy,default")
+    run("--tables", "figure", "--methods", "noisy,paper,default")
     picture = (tmp_path / "out" / "paper.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 150_000
