@@ -63,6 +63,10 @@ class Conflict(RealmError):
     status, code, title = 409, "conflict", "Conflict"
 
 
+class PreconditionFailed(RealmError):
+    status, code, title = 412, "precondition_failed", "Precondition failed"
+
+
 class PayloadTooLarge(RealmError):
     status, code, title = 413, "payload_too_large", "Payload too large"
 

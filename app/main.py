@@ -30,6 +30,7 @@ import app.reports.crowd_routes
 import app.reports.decision_routes
 import app.reports.judgement_routes
 import app.reports.routes
+import app.webhooks.routes
 from app.access.authentication import guard
 from app.api_document import DocumentedAPI
 from app.dashboard.assets import Assets
@@ -62,6 +63,7 @@ def create_app() -> FastAPI:
         app.health.router,
         app.access.routes.router,
         app.projects.routes.router,
+        app.webhooks.routes.router,
         app.annotators.routes.router,
         app.datasets.routes.router,
         app.datasets.file_routes.router,

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(6000, ge=0, description="Requests of one key; 0: as many as it likes.")
     upload_bytes_per_day: int = Field(100 * 1024**3, ge=0, description="Sent by one project; 0: no limit.")
     max_unfinished_jobs: int = Field(200, ge=0, description="Jobs of one project that wait or run; 0: no limit.")
+    webhook_private_addresses: bool = Field(
+        False, description="Let webhooks go to private addresses and over http, in a network that is all your own."
+    )
     max_upload_bytes: int = Field(4 * 1024**3, gt=0)
     max_field_bytes: int = Field(1024**2, gt=0, description="Longest text in one cell of an upload.")
     max_rows: int = Field(50_000_000, gt=0)

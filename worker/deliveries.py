@@ -99,7 +99,8 @@ def _post(message: DueMessage, private_allowed: bool, resolve: Resolve) -> int:
     parts = check_url(message.url, private_allowed=private_allowed)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     url = httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
-    headers = {"Host": parts.netloc, **signed_headers(message.id, message.body, message.secrets, int(time.time()))}
+    signed = signed_headers(message.id, message.body, message.secrets, int(time.time()))
+    headers = [("Host", parts.netloc), *signed.items()]
     network = CheckedNetwork(private_allowed=private_allowed, seconds=SECONDS_PER_ATTEMPT, resolve=resolve)
     with (
         httpcore.ConnectionPool(ssl_context=httpx.create_ssl_context(), network_backend=network) as connections,

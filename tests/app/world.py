@@ -27,6 +27,7 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
     queue_job(project.id)
     model_id = _add_model(job_id, folder)
     client.put(f"/v1/models/{model_id}/aliases/production").raise_for_status()
+    webhook_id = client.post("/v1/webhooks", json={"url": "https://example.org/"}).raise_for_status().json()["id"]
     report = f"/v1/fine_tuning/jobs/{job_id}"
     return {
         "file_id": file["id"],
@@ -41,6 +42,8 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
         "alias": "production",
         "key_id": client.post("/v1/api_keys", json={}).raise_for_status().json()["id"],
         "project_id": project.id,
+        "webhook_id": webhook_id,
+        "delivery_id": client.post(f"/v1/webhooks/{webhook_id}/test").raise_for_status().json()["id"],
     }
 
 
