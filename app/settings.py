@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -44,6 +44,9 @@ class Settings(BaseSettings):
         description="CPU threads of one training process; the API keeps the rest.",
     )
     predict_threads: int = Field(1, ge=1, description="CPU threads of the models that answer at predict.")
+    predict_precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: half the memory and faster on CPUs with bf16; probabilities move by about .01."
+    )
     predict_timeout_seconds: float = Field(30.0, gt=0, description="Longest that a predict request waits.")
     max_predict_inputs: int = Field(1000, ge=1, description="Most inputs of one predict request.")
     max_predict_inputs_in_flight: int = Field(4096, ge=1, description="Beyond these, predict answers 429.")
