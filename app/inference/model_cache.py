@@ -107,7 +107,7 @@ def load_from_store(artifact: str) -> Predictor:
     with TemporaryDirectory(dir=copies) as folder:
         try:
             files = get_artifacts().fetch_folder(artifact, Path(folder) / "model")
-            return Predictor.load(files, threads=settings.predict_threads)
+            return Predictor.load(files, threads=settings.predict_threads, precision=settings.predict_precision)
         except ArtifactDamaged as error:
             log.error("model damaged", artifact=artifact, error=str(error))
             raise ModelUnusable("The model's files are missing or damaged; train it again.") from error

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from app.artifacts import get_artifacts
 from app.inference.engine import close_inference
-from app.settings import get_settings
+from app.settings import Settings, get_settings
 from realm_core.annotations import Task
 from realm_core.base_models import locate
 from realm_core.channels import OneCoinChannel, PerfectChannel
@@ -66,11 +68,16 @@ def text(source: random.Random) -> str:
     return " ".join(source.choices(WORDS, k=source.choice((1, 3, 8, 20, 50))))
 
 
-def test_a_hundred_clients_get_what_each_would_get_alone(client: TestClient, model: MadeModel, folder: Path) -> None:
-    source = random.Random(0)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), odd=st.lists(st.text(min_size=1, max_size=40).filter(str.strip), max_size=10))
+def test_two_hundred_clients_get_what_each_would_get_alone(
+    client: TestClient, model: MadeModel, folder: Path, seed: int, odd: list[str]
+) -> None:
+    source = random.Random(seed)
+    texts = [text(source) for _ in range(30)] + odd
     requests = [
-        [{"prompt": text(source), "task": source.choice(TASKS).name} for _ in range(source.randint(1, 4))]
-        for _ in range(150)
+        [{"prompt": source.choice(texts), "task": source.choice(TASKS).name} for _ in range(source.randint(1, 3))]
+        for _ in range(200)
     ]
 
     def ask(inputs: list[dict[str, str]]) -> list[dict[str, float]]:
@@ -78,13 +85,23 @@ def test_a_hundred_clients_get_what_each_would_get_alone(client: TestClient, mod
         assert answer.status_code == 200, answer.text
         return [score_by_label(one) for one in answer.json()]
 
-    with ThreadPoolExecutor(100) as pool:
+    with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(ask, requests))
     alone = Predictor.load(folder, threads=1)
     for inputs, answer in zip(requests, answers, strict=True):
         for one, scores in zip(inputs, answer, strict=True):
             (prediction,) = alone.predict([PredictInput(one["prompt"], one["task"])])
             assert scores == pytest.approx(expected(prediction), abs=1e-5)
+
+
+def test_bfloat16_is_close_takes_half_the_memory_and_is_off_unless_asked(folder: Path) -> None:
+    exact, fast = Predictor.load(folder), Predictor.load(folder, precision="bfloat16")
+    source = random.Random(1)
+    inputs = [PredictInput(text(source), source.choice(TASKS).name) for _ in range(40)]
+    for one, other in zip(exact.predict(inputs), fast.predict(inputs), strict=True):
+        assert other.probabilities == pytest.approx(one.probabilities, abs=0.02)
+    assert fast.n_bytes < 0.6 * exact.n_bytes
+    assert Settings().predict_precision == "float32"
 
 
 def test_hostile_texts_do_not_break_the_model(client: TestClient, model: MadeModel) -> None:
