@@ -29,6 +29,7 @@ import app.reports.comparison_routes
 import app.reports.crowd_routes
 import app.reports.decision_routes
 import app.reports.judgement_routes
+import app.reports.relabelling_routes
 import app.reports.routes
 import app.webhooks.routes
 from app.access.authentication import guard
@@ -74,6 +75,7 @@ def create_app() -> FastAPI:
         app.reports.crowd_routes.router,
         app.reports.decision_routes.router,
         app.reports.judgement_routes.router,
+        app.reports.relabelling_routes.router,
         app.dashboard.pages.router,
         app.dashboard.dataset_pages.router,
         app.dashboard.model_pages.router,

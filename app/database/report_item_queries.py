@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Row, Select, and_, cast, literal, or_, select
+from sqlalchemy import Row, Select, and_, cast, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import REAL
 from sqlalchemy.orm import Session, defer
 
 from app.database.tables import ALL_TASKS, Annotation, Annotator, AnnotatorReport, Item, ItemReport
@@ -42,12 +43,36 @@ def _select_items(source: Source) -> Select[ItemReport, Item]:
     )
 
 
+@dataclass(frozen=True)
+class ItemFilter:
+    """Which items to list; None does not restrict. `label` is the number of the most probable answer."""
+
+    task: int | None = None
+    item_id: str | None = None
+    label: int | None = None
+    text_contains: str | None = None
+    probability_min: float | None = None
+    probability_max: float | None = None
+
+    def applied_to(self, query: Select[ItemReport, Item]) -> Select[ItemReport, Item]:
+        for column, wanted in ((Item.task, self.task), (Item.item_id, self.item_id), (ItemReport.label, self.label)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if self.text_contains is not None:
+            text = func.coalesce(Item.prompt, Item.item_id)
+            query = query.where(text.icontains(self.text_contains, autoescape=True))
+        if self.probability_min is not None:
+            query = query.where(ItemReport.probability >= cast(self.probability_min, REAL))
+        if self.probability_max is not None:
+            query = query.where(ItemReport.probability <= cast(self.probability_max, REAL))
+        return query
+
+
 def list_items(
     session: Session,
     source: Source,
     *,
-    task: int | None = None,
-    item_id: str | None = None,
+    only: ItemFilter,
     sort: str,
     after: int | None,
     limit: int,
@@ -56,10 +81,7 @@ def list_items(
     column = {"-relabel_gain": ItemReport.relabel_gain, "probability": ItemReport.probability, "item": ItemReport.item}
     key, descending = column[sort], sort.startswith("-")
     query = _select_items(source).options(defer(ItemReport.posterior), defer(ItemReport.model_posterior))
-    if task is not None:
-        query = query.where(Item.task == task)
-    if item_id is not None:
-        query = query.where(Item.item_id == item_id)
+    query = only.applied_to(query)
     if after is not None:
         mark = session.execute(
             select(key).where(ItemReport.job_key == source.job_key, ItemReport.item == after)

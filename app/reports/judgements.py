@@ -11,7 +11,7 @@ from app.database import report_annotator_queries, report_judgement_queries
 from app.database.report_judgement_queries import JudgedLabels
 from app.database.tables import ALL_TASKS, AnnotatorReport
 from app.dependencies import PageOf
-from app.errors import NotFound, Unprocessable
+from app.errors import NotFound
 from app.reports.judgement_schemas import Behaviour, JudgedLabel, JudgedLabelQuery, LabelShare, Period
 from app.reports.service import FinishedJob, number_in_id
 
@@ -34,8 +34,8 @@ def list_judged_labels(
         finished.source,
         annotator,
         task=task,
-        given=_answer_number(finished, task, query.label, "label"),
-        probable=_answer_number(finished, task, query.probable_label, "probable_label"),
+        given=finished.answer_number(task, query.label, "label"),
+        probable=finished.answer_number(task, query.probable_label, "probable_label"),
         after=None if query.after is None else number_in_id(query.after, "item_", "item"),
         limit=query.limit,
     )
@@ -51,17 +51,6 @@ def _rows_of(session: Session, finished: FinishedJob, annotator_id: str) -> tupl
     if not rows:
         raise NotFound(f"There is no annotator {annotator_id!r} in this report.")
     return annotator, [row for row, _ in rows]
-
-
-def _answer_number(finished: FinishedJob, task: int | None, answer: str | None, param: str) -> int | None:
-    if answer is None:
-        return None
-    if task is None:
-        raise Unprocessable("An answer belongs to a task: name the task too.", code="task_missing", param="task")
-    if answer not in finished.tasks[task].answers:
-        detail = f"Task {finished.tasks[task].name!r} has no answer {answer!r}."
-        raise Unprocessable(detail, code="unknown_answer", param=param)
-    return finished.tasks[task].answers.index(answer)
 
 
 def _judged_labels(finished: FinishedJob, rows: JudgedLabels) -> list[JudgedLabel]:

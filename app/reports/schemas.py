@@ -194,6 +194,10 @@ class ItemQuery(Part):
 
     item_id: str | None = Field(None, max_length=1000, description="Only the items with this item_id.")
     task: str | None = None
+    label: str | None = Field(None, max_length=1000, description="Only those with this label; needs `task`.")
+    text: str | None = Field(None, max_length=1000, description="Part of the prompt, in any case.")
+    probability_min: float | None = Field(None, ge=0, le=1)
+    probability_max: float | None = Field(None, ge=0, le=1)
     sort: ItemSort = Field(
         "-relabel_gain",
         description="`-relabel_gain`: what to label again first; `probability`: the least certain first; `item`: as "

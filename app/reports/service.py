@@ -75,6 +75,17 @@ class FinishedJob:
                 return number
         raise Unprocessable(f"There is no task {name!r} in this report.", code="unknown_task", param="task")
 
+    def answer_number(self, task: int | None, answer: str | None, param: str) -> int | None:
+        """The number of an answer among those of a task. Raises Unprocessable, for an answer without a task too."""
+        if answer is None:
+            return None
+        if task is None:
+            raise Unprocessable("An answer belongs to a task: name the task too.", code="task_missing", param="task")
+        if answer not in self.tasks[task].answers:
+            detail = f"Task {self.tasks[task].name!r} has no answer {answer!r}."
+            raise Unprocessable(detail, code="unknown_answer", param=param)
+        return self.tasks[task].answers.index(answer)
+
     def chance(self, task: str | None) -> float | None:
         """What guessing would get right in a task, or in all; None when that depends on the prompt."""
         tasks = [one for one in self.tasks if task in (None, one.name)]
@@ -210,11 +221,18 @@ def list_labels(session: Session, finished: FinishedJob, query: ItemQuery) -> Pa
 
 
 def _find_items(session: Session, finished: FinishedJob, query: ItemQuery) -> report_item_queries.ItemRows:
+    task = finished.task_number(query.task)
     rows = report_item_queries.list_items(
         session,
         finished.source,
-        task=finished.task_number(query.task),
-        item_id=query.item_id,
+        only=report_item_queries.ItemFilter(
+            task=task,
+            item_id=query.item_id,
+            label=finished.answer_number(task, query.label, "label"),
+            text_contains=query.text,
+            probability_min=query.probability_min,
+            probability_max=query.probability_max,
+        ),
         sort=query.sort,
         after=None if query.after is None else number_in_id(query.after, "item_", "item"),
         limit=query.limit,

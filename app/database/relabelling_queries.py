@@ -1,0 +1,60 @@
+"""The report of a finished job: how certain its items are, and who is surest of being right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Double, Integer, Row, cast, func, select
+from sqlalchemy.orm import Session
+
+from app.database.tables import ALL_TASKS, Annotator, AnnotatorReport, ItemReport
+
+N_BINS = 1000
+
+
+class Bin(NamedTuple):
+    """Items whose labels are about equally probable: `total` is the sum of their probabilities."""
+
+    low: float
+    high: float
+    n: int
+    total: float
+
+
+def probability_bins(session: Session, job_key: int) -> list[Bin]:
+    """The items in bins of a thousandth of probability, the least certain first; bins without items are left out."""
+    number = func.least(cast(func.floor(ItemReport.probability * N_BINS), Integer), N_BINS - 1)
+    query = (
+        select(number, func.count(), func.sum(cast(ItemReport.probability, Double)))
+        .where(ItemReport.job_key == job_key)
+        .group_by(number)
+        .order_by(number)
+    )
+    return [Bin(k / N_BINS, (k + 1) / N_BINS, n, total) for k, n, total in session.execute(query)]
+
+
+def mean_cost(session: Session, job_key: int) -> float | None:
+    """What a label of this crowd cost, on average; None where nobody's cost is known."""
+    known = AnnotatorReport.mean_cost.is_not(None)
+    query = select(func.sum(AnnotatorReport.mean_cost * AnnotatorReport.n) / func.sum(AnnotatorReport.n)).where(
+        AnnotatorReport.job_key == job_key, AnnotatorReport.task == ALL_TASKS, known
+    )
+    return session.execute(query).scalar_one()
+
+
+def surest_annotators(session: Session, job_key: int, limit: int) -> Sequence[Row[AnnotatorReport, str]]:
+    """Annotators without a flag, those whose accuracy is the highest at the low end of its interval first."""
+    query = (
+        select(AnnotatorReport, Annotator.name)
+        .join(Annotator, Annotator.id == AnnotatorReport.annotator)
+        .where(
+            AnnotatorReport.job_key == job_key,
+            AnnotatorReport.task == ALL_TASKS,
+            AnnotatorReport.accuracy_low.is_not(None),
+            func.cardinality(AnnotatorReport.flags) == 0,
+        )
+        .order_by(AnnotatorReport.accuracy_low.desc(), AnnotatorReport.annotator)
+        .limit(limit)
+    )
+    return session.execute(query).all()
