@@ -28,7 +28,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracy of one method in one setting. `std` is the sample standard deviation over `seeds` runs."""
+    """Accuracy of one method in one setting. `std` is the sample standard deviation over `seeds` runs, None for one."""
 
     table: str
     size: str
@@ -38,7 +38,7 @@ class Cell:
     mode: str
     method: str
     mean: float
-    std: float
+    std: float | None
     seeds: int
     steps: int
     frozen: bool
@@ -81,7 +81,7 @@ def _cell(
         mode=setting.mode,
         method=method,
         mean=float(np.mean(values)),
-        std=float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         seeds=len(values),
         steps=conditions.steps,
         frozen=conditions.frozen,
@@ -102,7 +102,7 @@ def verdict(default: Cell, noisy: Cell) -> str:
 
 
 def markdown(cells: Sequence[Cell]) -> str:
-    """All tables, accuracy in percent as mean ± standard deviation."""
+    """All tables, accuracy in percent as mean ± standard deviation; of one seed where there is no deviation."""
     parts = []
     for table in TITLES:
         rows: dict[tuple[Any, ...], dict[str, Cell]] = {}
@@ -124,9 +124,14 @@ def _table(rows: dict[tuple[Any, ...], dict[str, Cell]]) -> str:
 
 def _numbers(of_row: dict[str, Cell]) -> list[str]:
     cells = [of_row.get(method) for method in METHODS]
-    shown = ["–" if c is None else f"{100 * c.mean:.1f} ± {100 * c.std:.1f}" for c in cells]
+    shown = ["–" if c is None else _mean_and_deviation(c) for c in cells]
     default, noisy = of_row.get("default"), of_row.get("noisy")
     return [*shown, "–" if default is None or noisy is None else verdict(default, noisy)]
+
+
+def _mean_and_deviation(cell: Cell) -> str:
+    deviation = "" if cell.std is None else f" ± {100 * cell.std:.1f}"
+    return f"{100 * cell.mean:.1f}{deviation}"
 
 
 def as_json(cells: Sequence[Cell]) -> dict[str, Any]:

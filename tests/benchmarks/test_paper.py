@@ -190,6 +190,9 @@ def test_cells_are_means_over_the_seeds_that_there_are(tmp_path: Path) -> None:
         results.add(ADVERSE, "default", seed, Run(accuracy, {"pubmedqa": accuracy}, "one_coin", None, [], 1.0))
     assert results.has(ADVERSE, "default", 1)
     assert not results.has(replace(ADVERSE, curve=True), "default", 1)
+    (one_seed,) = cells_of("2", [ADVERSE], results, CONDITIONS, range(1))
+    assert one_seed.std is None
+    assert "| 50.0 |" in markdown([one_seed])
     (cell,) = cells_of("2", [ADVERSE], results, CONDITIONS, range(5))
     assert (cell.mean, cell.seeds) == (pytest.approx(0.6), 2)
     assert cell.std == pytest.approx(0.1414, abs=1e-4)
