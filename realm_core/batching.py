@@ -16,6 +16,7 @@ from torch import Tensor
 
 from realm_core.annotations import Annotations, IntArray
 from realm_core.scorers.inputs import EncodedPrompt, Inputs
+from realm_core.team import ALONE, Team
 
 BATCHES_PER_POOL = 50  # batches are cut from pools of so many, sorted by length: random enough, and hardly padded
 
@@ -63,9 +64,18 @@ class PromptBatches:
         self._rows = np.argsort(annotations.item, kind="stable")
         self._first_row = np.searchsorted(annotations.item[self._rows], np.arange(annotations.n_items + 1))
 
-    def batch(self, items: IntArray | NDArray[np.int64]) -> Batch:
-        """The batch of these items, all of one group."""
-        rows = [self._rows[self._first_row[item] : self._first_row[item + 1]] for item in items]
+    def batch(self, items: IntArray | NDArray[np.int64], team: Team = ALONE) -> Batch:
+        """The batch of these items, all of one group, or this process's share of it.
+
+        Who gets nothing reads the first prompt, without labels, which adds nothing to any loss.
+        """
+        mine = team.share(items)
+        return self._batch(mine, self._rows_of(mine)) if len(mine) else self._batch(items[:1], [self._rows[:0]])
+
+    def _rows_of(self, items: IntArray | NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [self._rows[self._first_row[item] : self._first_row[item + 1]] for item in items]
+
+    def _batch(self, items: IntArray | NDArray[np.int64], rows: list[NDArray[np.int64]]) -> Batch:
         labels = np.concatenate(rows)
         inputs = self._collate([self._encoded[item] for item in items])
         device = inputs.n_answers.device

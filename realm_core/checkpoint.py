@@ -151,6 +151,21 @@ def load_model(folder: Path) -> FineTuned:
     return FineTuned(scorer.eval(), channel, tasks, tuple(description["annotators"]))
 
 
+def restore_answers(folder: Path, scorer: Scorer, tasks: tuple[Task, ...]) -> bool:
+    """Give a scorer the answers of the fine-tuned model in `folder`; False where there is none, or of other tasks."""
+    if not (folder / REALM_JSON).is_file():
+        return False
+    described = json.loads((folder / REALM_JSON).read_text())["tasks"]
+    if [tuple(map(tuple, (task["answers"], task["descriptions"]))) for task in described] != [
+        (task.answers, task.descriptions) for task in tasks
+    ]:
+        return False
+    device = scorer.device
+    scorer.restore_answers(tasks, _under("scorer.", load_file(folder / REALM_TENSORS)))
+    scorer.to(device)
+    return True
+
+
 def _load_channel(name: str, tensors: Weights) -> Channel:
     if name == PerfectChannel.name:
         return PerfectChannel()

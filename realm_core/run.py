@@ -20,6 +20,7 @@ from realm_core.truth_choice import best_truth
 if TYPE_CHECKING:
     from realm_core.channels import Channel
     from realm_core.scorers.scorer import Scorer
+    from realm_core.training import FitState
 
 
 class NotIdentifiable(Exception):
@@ -43,6 +44,20 @@ class Observer(Protocol):
 
     def checkpoint(self, folder: Path, step: int, metrics: dict[str, Any]) -> None:
         """A whole checkpoint was written; the folder is the observer's from now on."""
+
+
+class Silent(Observer):
+    """An observer who tells nobody."""
+
+    def resolved(self, values: Reasons) -> None: ...
+
+    def progress(self, phase: str, step: int, total_steps: int, fraction: float) -> None: ...
+
+    def event(self, message: str, *, level: str = "info", data: dict[str, Any] | None = None) -> None: ...
+
+    def metrics(self, step: int, values: dict[str, Any]) -> None: ...
+
+    def checkpoint(self, folder: Path, step: int, metrics: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,38 +96,55 @@ def run(
     return _fine_tune(annotations, config, base, work, observer, resume_from)
 
 
-def _fine_tune(
+def assist(
+    annotations: Annotations, config: TrainingConfig, *, base: Path | str, work: Path, resume_from: Path | None = None
+) -> None:
+    """What every process of a job on several devices runs but the first, which runs `run` with the same arguments.
+
+    Launchers (`accelerate launch`, torchrun) tell a process its number as RANK. Nothing is reported or saved here.
+    """
+    _train(annotations, config, base, work, Silent(), resume_from)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    scorer: Scorer
+    channel: Channel
+    start: Preparation
+    state: FitState
+
+
+def _train(
     annotations: Annotations,
     config: TrainingConfig,
     base: Path | str,
     work: Path,
     observer: Observer,
     resume_from: Path | None,
-) -> Outcome:
+) -> _Trained:
     import torch
 
-    from realm_core.checkpoint import FineTuned, save_model
     from realm_core.scorers.families import load_scorer
-    from realm_core.training import FitEvents, fit, predict_log_p
+    from realm_core.team import Team
+    from realm_core.training import FitEvents, fit
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    team = Team.join()
     observer.progress("reading", 0, 1, _READING[0])
-    scorer = load_scorer(base, config.hyperparameters.max_length).to(device)
-    start = prepare(scorer, annotations, config)
-    plan, channel, zero_shot = start.plan, start.channel.to(device), start.zero_shot
+    scorer = load_scorer(base, config.hyperparameters.max_length).to(team.device)
+    start = team.made_by_first(lambda: prepare(scorer, annotations, config, base))
+    if not team.is_first:
+        scorer.start_answers(annotations.tasks)  # their weights come from the first process
+    plan, channel = start.plan, start.channel.to(team.device)
     observer.resolved(start.reasons)
     torch.manual_seed(config.seed)
     if plan.gradient_checkpointing:
         scorer.save_memory()
     if plan.lora_rank:
         scorer.add_adapters(plan.lora_rank)
-        scorer.to(device)
-    observer.event(
-        f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}.",
-        data={"zero_shot_scale": zero_shot.scale},
-    )
+        scorer.to(team.device)
+    observer.event(start.words, data={"zero_shot_scale": start.zero_shot.scale})
     events = FitEvents(
         progress=_within(observer, "training", _TRAINING), metrics=observer.metrics, checkpoint=observer.checkpoint
     )
@@ -125,6 +157,7 @@ def _fine_tune(
         work=work,
         events=events,
         z=start.z if plan.channel == "prompt" and config.method == "realm" else None,
+        team=team,
         resume_from=resume_from,
         checkpoint_seconds=config.checkpoint_seconds,
     )
@@ -132,6 +165,23 @@ def _fine_tune(
         f"Kept step {state.best_step} of {state.step}, which explains the held-out annotations best.",
         data={"best_step": state.best_step, "held_out_log_likelihood": state.best_log_likelihood},
     )
+    return _Trained(scorer, channel, start, state)
+
+
+def _fine_tune(
+    annotations: Annotations,
+    config: TrainingConfig,
+    base: Path | str,
+    work: Path,
+    observer: Observer,
+    resume_from: Path | None,
+) -> Outcome:
+    from realm_core.checkpoint import FineTuned, save_model
+    from realm_core.training import predict_log_p
+
+    trained = _train(annotations, config, base, work, observer, resume_from)
+    scorer, channel, start, plan = trained.scorer, trained.channel, trained.start, trained.start.plan
+    zero_shot = start.zero_shot
     trained_accuracy = _trained_accuracy(scorer, channel, start)
     if trained_accuracy is not None:
         refuse_mirrored(annotations, zero_shot.truth.accuracy, trained_accuracy)
@@ -153,7 +203,7 @@ def _fine_tune(
     )
     observer.progress("saving", 0, 1, _SAVING[0])
     model = FineTuned(scorer, channel, annotations.tasks, annotations.annotators)
-    facts = {"method": config.method, "plan": asdict(plan), "seed": config.seed, "best_step": state.best_step}
+    facts = {"method": config.method, "plan": asdict(plan), "seed": config.seed, "best_step": trained.state.best_step}
     return Outcome(report, save_model(work / "model", model, facts))
 
 
@@ -172,10 +222,19 @@ class Preparation:
     embeddings: NDArray[np.float32]
     z: NDArray[np.float32]
     zero_shot: ZeroShot
+    words: str
 
 
-def prepare(scorer: Scorer, annotations: Annotations, config: TrainingConfig) -> Preparation:
-    """Resolve what is "auto", read the prompts, and let scorer and channel start from it. Raises NotIdentifiable."""
+def prepare(
+    scorer: Scorer, annotations: Annotations, config: TrainingConfig, base: Path | str | None = None
+) -> Preparation:
+    """Resolve what is "auto", read the prompts, and let scorer and channel start from it. Raises NotIdentifiable.
+
+    Where `base` is a fine-tuned model of the same tasks, its answers go on from where they were; else answers start
+    from their words.
+    """
+    from realm_core.checkpoint import restore_answers
+
     plan, reasons = resolve(
         config,
         n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
@@ -183,7 +242,8 @@ def prepare(scorer: Scorer, annotations: Annotations, config: TrainingConfig) ->
         on_gpu=scorer.device.type == "cuda",
         family=scorer.family,
     )
-    embeddings, zero_shot = _read(scorer, annotations)
+    continues = isinstance(base, Path) and restore_answers(base, scorer, annotations.tasks)
+    embeddings, zero_shot = _read(scorer, annotations, continues=continues)
     if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
         choice = best_truth(annotations, zero_shot.log_p)
         plan = replace(plan, channel=choice.candidate.channel)
@@ -191,7 +251,10 @@ def prepare(scorer: Scorer, annotations: Annotations, config: TrainingConfig) ->
     informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
     z = topics(embeddings)
     channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
-    return Preparation(plan, reasons, channel, informative, embeddings, z, zero_shot)
+    words = f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}."
+    if continues:
+        words = "The answers go on from the fine-tuned model, which knows the same tasks."
+    return Preparation(plan, reasons, channel, informative, embeddings, z, zero_shot, words)
 
 
 def _within(observer: Observer, phase: str, share: tuple[float, float]) -> Callable[[int, int, float], None]:
@@ -219,18 +282,25 @@ def refuse_unanswerable(annotations: Annotations, config: TrainingConfig) -> Non
         )
 
 
-def _read(scorer: Scorer, annotations: Annotations) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
-    """Read every prompt with the pretrained model, and let it start as sure of its answers as it deserves."""
+def _read(
+    scorer: Scorer, annotations: Annotations, *, continues: bool
+) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
+    """Read every prompt with the pretrained model, and let it start as sure of its answers as it deserves.
+
+    A model that continues is left as sure as it was.
+    """
     from realm_core.scorers.inputs import UnreadableInput
 
-    scorer.start_answers(annotations.tasks)
+    if not continues:
+        scorer.start_answers(annotations.tasks)
     try:
         encoded = scorer.encode_items(annotations)
     except UnreadableInput as error:
         raise NotIdentifiable(str(error)) from error
     embeddings, scores = scorer.read(encoded)
-    zero_shot = calibrate_zero_shot(annotations, scores, scorer.zero_shot_scales)
-    scorer.start_at(zero_shot.scale)
+    zero_shot = calibrate_zero_shot(annotations, scores, (1.0,) if continues else scorer.zero_shot_scales)
+    if not continues:
+        scorer.start_at(zero_shot.scale)
     return embeddings, zero_shot
 
 

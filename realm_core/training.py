@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from realm_core import checkpoint
 from realm_core.annotations import Annotations, FloatArray
@@ -32,6 +32,7 @@ from realm_core.objective import (
 from realm_core.scorers.inputs import by_size
 from realm_core.scorers.scorer import Scorer
 from realm_core.splits import split_items
+from realm_core.team import ALONE, Team
 
 _EVALUATION_BATCH = 64
 _EVALUATION_TOKENS = 8192
@@ -78,14 +79,16 @@ def fit(
     work: Path,
     events: FitEvents,
     z: NDArray[np.float32] | None = None,
+    team: Team = ALONE,
     resume_from: Path | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> FitState:
     """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged.
 
-    `z` (N, D) says what each prompt is about, for a channel whose expertise depends on it.
+    `z` (N, D) says what each prompt is about, for a channel whose expertise depends on it. With a `team`, all processes
+    run this with the same arguments, and the first one's events count.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + team.rank)
     batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate, z)
     train, held_out = split_items(annotations, plan.held_out_fraction, seed)
     optimizer = make_optimizer(scorer, channel, plan)
@@ -96,31 +99,31 @@ def fit(
     _skip(micro_batches, state.step * plan.accumulation_steps)
     evaluate_every = max(1, math.ceil(plan.total_steps / plan.evaluations))
     report_every = max(1, plan.total_steps // _REPORTED_STEPS)
-    started = saved = time.monotonic()
-    already = state.elapsed_seconds
-    scorer.train()
+    started, already = time.monotonic(), state.elapsed_seconds
+    saved_at = already
+    learner = team.wrap(scorer).train()
 
     while (done := _share_done(state, plan)) < 1 and state.evaluations_without_gain < plan.patience:
         if state.step % evaluate_every == 0:
-            _evaluate(scorer, channel, batches, held_out, plan.likelihood, state, best, events)
+            _evaluate(learner, scorer, channel, batches, held_out, plan.likelihood, state, best, events, team)
         _set_learning_rates(optimizer, done, plan)
         if isinstance(channel, SigmoidChannel):
             channel.advance(done)
-        step_batches = [batches.batch(next(micro_batches)) for _ in range(plan.accumulation_steps)]
-        loss = train_step(scorer, channel, optimizer, step_batches, plan)
+        step_batches = [batches.batch(next(micro_batches), team) for _ in range(plan.accumulation_steps)]
+        loss = train_step(learner, channel, optimizer, step_batches, plan, team)
         state.step += 1
-        state.elapsed_seconds = already + time.monotonic() - started
+        state.elapsed_seconds = team.as_first_says(already + time.monotonic() - started)
         if state.step % report_every == 0:
             events.metrics(state.step, {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]})
         events.progress(state.step, plan.total_steps, _share_done(state, plan))
-        if time.monotonic() - saved > checkpoint_seconds:
+        if team.is_first and state.elapsed_seconds - saved_at > checkpoint_seconds:
             folder = checkpoint.save_training(work, scorer, channel, optimizer, state, best)
             events.checkpoint(
                 folder, state.step, {"train_loss": loss, "held_out_log_likelihood": state.best_log_likelihood}
             )
-            saved = time.monotonic()
+            saved_at = state.elapsed_seconds
 
-    _evaluate(scorer, channel, batches, held_out, plan.likelihood, state, best, events)
+    _evaluate(learner, scorer, channel, batches, held_out, plan.likelihood, state, best, events, team)
     checkpoint.restore_weights(scorer, channel, best)
     return state
 
@@ -146,63 +149,83 @@ def make_optimizer(scorer: Scorer, channel: Channel, plan: Plan) -> torch.optim.
 
 
 def train_step(
-    scorer: Scorer, channel: Channel, optimizer: torch.optim.Optimizer, batches: list[Batch], plan: Plan
+    learner: nn.Module,
+    channel: Channel,
+    optimizer: torch.optim.Optimizer,
+    batches: list[Batch],
+    plan: Plan,
+    team: Team = ALONE,
 ) -> float:
     """One optimiser step over some micro-batches; the mean negative log likelihood per label. Raises Diverged.
 
-    The loss is divided by the labels (joint: prompts) of the whole step, not by those of each micro-batch.
+    The loss is divided by the labels (joint: prompts) of the whole step, not by those of each micro-batch, nor of each
+    process's share; `learner` averages gradients over the processes, so that each loss counts `team.size` times.
     """
     log_likelihood, posterior = LIKELIHOODS[plan.likelihood]
-    joint = plan.likelihood == "joint"
-    terms = sum(len(batch.inputs) if joint else len(batch.label) for batch in batches)
-    total = 0.0
+    labels, prompts = _sizes(batches, team)
+    terms = prompts if plan.likelihood == "joint" else labels
+    total = torch.zeros((), device=batches[0].n_answers.device)
     for batch in batches:
-        log_p, log_channel = _read(scorer, channel, batch)
+        log_p, log_channel = _read(learner, channel, batch)
         loss = -log_likelihood(log_p, log_channel, batch.prompt).sum()
-        torch.autograd.backward(loss / terms)
-        total += loss.item()
+        torch.autograd.backward(loss * team.size / terms)
+        total += loss.detach()
         if plan.expertise_update == "em" and isinstance(channel, SigmoidChannel):
             q = posterior(log_p.detach(), log_channel.detach(), batch.prompt)
-            channel.absorb(q, batch.annotator, batch.label, batch.task, batch.n_answers)
-    if plan.expertise_update == "gradient" and isinstance(channel, SigmoidChannel):  # its prior counts once a pass
-        share = sum(len(batch.label) for batch in batches) / channel.label_count.sum().clamp(min=1.0)
-        torch.autograd.backward(-channel.log_prior() * share / terms)
-    if not math.isfinite(total):
+            channel.absorb(q, batch.annotator, batch.label, batch.task, batch.n_answers, team.total)
+    mean_loss = team.total(total).item() / labels
+    if not math.isfinite(mean_loss):
         raise Diverged("The loss is no longer a number; try a smaller learning_rate.")
-    torch.nn.utils.clip_grad_norm_(scorer.parameters(), plan.max_grad_norm)
+    if plan.expertise_update == "gradient" and isinstance(channel, SigmoidChannel):
+        team.average_gradients(channel)
+        share_of_pass = labels / float(channel.label_count.sum().clamp(min=1.0))
+        torch.autograd.backward(-channel.log_prior() * share_of_pass / terms)
+    torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     if isinstance(channel, SigmoidChannel):
         channel.clamp()
-    return total / sum(len(batch.label) for batch in batches)
+    return mean_loss
 
 
-def _read(scorer: Scorer, channel: Channel, batch: Batch) -> tuple[Tensor, Tensor]:
+def _sizes(batches: list[Batch], team: Team) -> tuple[int, int]:
+    """Labels and prompts of a step, over all processes."""
+    mine = [(len(batch.label), len(torch.unique(batch.prompt))) for batch in batches]
+    labels, prompts = team.total(torch.tensor(mine, device=batches[0].n_answers.device).sum(0)).tolist()
+    return labels, prompts
+
+
+def _read(learner: nn.Module, channel: Channel, batch: Batch) -> tuple[Tensor, Tensor]:
     """log p_θ(y | x) of the prompts (B, Kmax), and log π_r(l | y) of their labels (M, Kmax)."""
     prompts = None if batch.z is None else ReadPrompts(batch.z, batch.prompt)
-    log_p = scorer(batch.inputs)
+    log_p = learner(batch.inputs)
+    if not len(batch.label):  # this process has no share of the batch
+        return log_p, log_p.new_zeros((0, log_p.shape[1]))
     return log_p, channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers, prompts)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def mean_log_likelihood(
-    scorer: Scorer,
+    learner: nn.Module,
     channel: Channel,
     batches: PromptBatches,
     items: NDArray[np.int64],
     likelihood: LikelihoodName,
+    team: Team = ALONE,
 ) -> float:
     """Log likelihood of the annotations of `items`, per label."""
-    scorer.eval()
+    learner.eval()
     log_likelihood, _ = LIKELIHOODS[likelihood]
     total, labels = 0.0, 0
     for of_batch in batches.sorted_by_size(items, _EVALUATION_BATCH):
-        batch = batches.batch(of_batch)
-        log_p, log_channel = _read(scorer, channel, batch)
+        batch = batches.batch(of_batch, team)
+        log_p, log_channel = _read(learner, channel, batch)
         total += float(log_likelihood(log_p, log_channel, batch.prompt).sum())
         labels += len(batch.label)
-    scorer.train()
-    return total / max(labels, 1)
+    learner.train()
+    device = next(learner.parameters()).device
+    of_all, n = team.total(torch.tensor([total, labels], dtype=torch.float64, device=device)).tolist()
+    return float(of_all / max(n, 1))
 
 
 @torch.inference_mode()
@@ -236,6 +259,7 @@ def settle(scorer: Scorer, channel: PromptChannel, annotations: Annotations, z: 
 
 
 def _evaluate(
+    learner: nn.Module,
     scorer: Scorer,
     channel: Channel,
     batches: PromptBatches,
@@ -244,9 +268,10 @@ def _evaluate(
     state: FitState,
     best: dict[str, Tensor],
     events: FitEvents,
+    team: Team,
 ) -> None:
     """Measure the held-out likelihood, and keep the weights in `best` when it is the best so far."""
-    value = mean_log_likelihood(scorer, channel, batches, held_out, likelihood)
+    value = mean_log_likelihood(learner, channel, batches, held_out, likelihood, team)
     state.history.append({"step": state.step, "held_out_log_likelihood": value})
     events.metrics(state.step, {"held_out_log_likelihood": value, **_expertise(channel)})
     if value > state.best_log_likelihood:

@@ -8,6 +8,7 @@ streaming EM in closed form. Either way under the same prior: an annotator is pu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,14 @@ PRIOR_STRENGTH = 6.0  # imagined labels that pull an annotator towards what is e
 # A cell's running mean looks back over about this many passes of its labels. Shorter memories run after a model that is
 # still flat, believe the best annotator too much, and never come back.
 MEMORY_PASSES = 1.0
+
+
+TotalOf = Callable[[Tensor], Tensor]
+
+
+def alone(values: Tensor) -> Tensor:
+    """The total where nobody else has a part of the batch."""
+    return values
 
 
 @dataclass(frozen=True)
@@ -105,19 +114,27 @@ class SigmoidChannel(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> None:
+    def absorb(
+        self,
+        posterior: Tensor,
+        annotator: Tensor,
+        label: Tensor,
+        task: int,
+        n_answers: Tensor,
+        total_of: TotalOf = alone,
+    ) -> None:
         """One step of streaming EM with the labels of a batch.
 
         posterior (M, Kmax): P(y | labels) of the prompt of each label; n_answers (M,). A cell's running mean moves
         to the batch's mean by the share of its labels that the batch holds, over MEMORY_PASSES; its probability is the
-        MAP estimate under the Beta prior.
+        MAP estimate under the Beta prior. `total_of` adds up counts over processes that each hold a part of the batch.
         """
         right = posterior.gather(1, label[:, None]).squeeze(1)
         count = self._responsibility(right, annotator, task, n_answers)
         column = self._column(task)
         zeros = torch.zeros_like(self.label_count[:, column])
-        seen = zeros.index_add(0, annotator, torch.ones_like(count))
-        total = zeros.index_add(0, annotator, count)
+        seen = total_of(zeros.index_add(0, annotator, torch.ones_like(count)))
+        total = total_of(zeros.index_add(0, annotator, count))
         share = (seen / (MEMORY_PASSES * self.label_count[:, column]).clamp(min=1.0)).clamp(max=1.0)
         mean = self.running_mean[:, column]
         mean += torch.where(seen > 0, share * (total / seen.clamp(min=1.0) - mean), zeros)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from realm_core.channels.cells import MEMORY_PASSES, PRIOR_STRENGTH, PROBABILITY_MARGIN, OneCoinChannel, ReadPrompts
+from realm_core.channels.cells import (
+    MEMORY_PASSES,
+    PRIOR_STRENGTH,
+    PROBABILITY_MARGIN,
+    OneCoinChannel,
+    ReadPrompts,
+    TotalOf,
+    alone,
+)
 
 OPEN_AT = 0.3  # of the training, when a confusion channel goes from one coin to rows
 ROW_STRENGTH = 5.0  # pseudo-labels that pull a confusion row towards the one-coin row
@@ -67,13 +75,21 @@ class ConfusionChannel(OneCoinChannel):
             self._set_rows(task)
 
     @torch.no_grad()
-    def absorb(self, posterior: Tensor, annotator: Tensor, label: Tensor, task: int, n_answers: Tensor) -> None:
-        super().absorb(posterior, annotator, label, task, n_answers)
+    def absorb(
+        self,
+        posterior: Tensor,
+        annotator: Tensor,
+        label: Tensor,
+        task: int,
+        n_answers: Tensor,
+        total_of: TotalOf = alone,
+    ) -> None:
+        super().absorb(posterior, annotator, label, task, n_answers, total_of)
         k, cell_shape = posterior.shape[1], self.shares.shape[2:]
         of_label = torch.zeros(len(label), *cell_shape, device=label.device)
         of_label[torch.arange(len(label)), :k, label] = posterior
-        total = torch.zeros_like(self.shares[:, task]).index_add(0, annotator, of_label)
-        seen = torch.bincount(annotator, minlength=len(self.logit)).float()
+        total = total_of(torch.zeros_like(self.shares[:, task]).index_add(0, annotator, of_label))
+        seen = total_of(torch.bincount(annotator, minlength=len(self.logit)).float())
         share = (seen / (MEMORY_PASSES * self.label_count[:, task]).clamp(min=1.0)).clamp(max=1.0)[:, None, None]
         here = self.shares[:, task]
         here += share * (total / seen.clamp(min=1.0)[:, None, None] - here)

@@ -89,7 +89,7 @@ def test_progress_only_grows_and_every_phase_is_told(recorder: Recorder, outcome
     assert recorder.fractions == sorted(recorder.fractions)
     assert recorder.phases == ["reading", "training", "cross_fitting", "reporting", "saving"]
     assert recorder.reasons["channel"]["value"] == "one_coin"
-    assert "log-likelihood of left-out labels" in recorder.reasons["channel"]["why"]
+    assert "some labels were hidden" in recorder.reasons["channel"]["why"]
     assert "learning_rate" not in recorder.reasons  # it was given
 
 
@@ -174,3 +174,39 @@ def test_what_cannot_be_told_is_refused(crowd: tuple[Annotations, np.ndarray], t
         run_job(replace(crowd[0], prompts=None), tiny_bert, tmp_path)
     with pytest.raises(NotIdentifiable, match="no label"):
         run_job(crowd[0].select_labels(np.array([], dtype=np.int64)), tiny_bert, tmp_path)
+
+
+def test_a_job_continues_from_a_fine_tuned_model_without_forgetting_its_answers(
+    crowd: tuple[Annotations, np.ndarray], outcome: Outcome, predictor: Predictor, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from realm_core.annotations import Task
+    from realm_core.run import prepare
+    from realm_core.scorers.families import load_scorer
+
+    annotations, truth = crowd
+    config = TrainingConfig(hyperparameters=HYPERPARAMETERS, seed=1, threads=1)
+    assert outcome.model is not None
+    scorer = load_scorer(outcome.model, 64)
+    start = prepare(scorer, annotations, config, outcome.model)
+    assert start.words.startswith("The answers go on")
+    assert np.mean(start.zero_shot.log_p.argmax(axis=1) == truth) > 0.95  # it knows them before any step
+    prompts = (annotations.prompts or ())[:5]
+    before = [one.probabilities for one in predictor.predict([PredictInput(prompt) for prompt in prompts])]
+    again = scorer.eval()(scorer.collate(scorer.encode(prompts, [0] * 5, [None] * 5))).detach().exp()
+    np.testing.assert_allclose(again, np.array(before), atol=1e-5)
+
+    renamed = replace(annotations, tasks=(Task("topic", tuple(reversed(ANSWERS))),))
+    other = prepare(load_scorer(outcome.model, 64), renamed, config, outcome.model)
+    assert other.words.startswith("Before training, the words")
+    child = run(
+        annotations,
+        TrainingConfig(hyperparameters=Hyperparameters(max_steps=1), seed=2, threads=1),
+        base=outcome.model,
+        work=tmp_path,
+        observer=Recorder(),
+    )
+    assert child.model is not None
+    after = Predictor.load(child.model).predict([PredictInput(prompt) for prompt in prompts])
+    np.testing.assert_allclose([one.probabilities for one in after], before, atol=0.1)
