@@ -9,6 +9,10 @@ information less the missing one (Louis 1982):
 with s the strength of the Beta prior. The off-diagonal part says that annotators who share items are not known apart
 from each other; without it three annotators of the same items would get intervals a fifth too narrow. On the logit
 scale an interval is ± 1.96 / √information, and never leaves 0 to 1.
+
+Mistakes that the crowd shares make a share ε of the consensus wrong that no posterior shows (`shared_mistakes`). It
+hits ε·n of an annotator's n labels, give or take √(ε·n), and carries the annotator along or does not, we cannot know
+which: on the scale of a the variance grows by ε²/2 + ε/(n + s).
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit, logit
 
-from realm_core.aggregation import POOLED
+from realm_core.aggregation import spread_prior
 from realm_core.annotations import FloatArray
 from realm_core.label_table import LabelTable
 
@@ -28,6 +32,7 @@ Z95 = 1.959963984540054
 FURTHEST = 1e-4  # an accuracy is held this far from 0 and 1, so that its logit is finite
 MAX_EXACT_CELLS = 2000  # the dense inverse of more takes more than seconds
 SETTLED = 1e-4  # an item whose likeliest answer is this near to certain hides no information
+LEAST_VARIANCE = 0.01  # a (1 − a) of who is nearly always right, where a step on the scale of a is endless in logits
 LEAST_SHARE = 0.02  # of the information that is left however strongly annotators depend on each other
 
 
@@ -52,16 +57,24 @@ class Accuracies:
         return np.asarray(self.slope * accuracy - self.offset)
 
 
-def accuracies_of_cells(table: LabelTable, posterior: FloatArray, accuracy: FloatArray, n: FloatArray) -> Accuracies:
-    """For each (annotator, task): `posterior` (Kmax, N), `accuracy` and the number of informative labels `n` (R·T,)."""
+def accuracies_of_cells(
+    table: LabelTable, posterior: FloatArray, accuracy: FloatArray, n: FloatArray, wrong_consensus: float = 0.0
+) -> Accuracies:
+    """For each (annotator, task): `posterior` (Kmax, N), `accuracy` and the number of informative labels `n` (R·T,).
+
+    `wrong_consensus` is the share ε of items whose likeliest answer is wrong though the posterior does not show it.
+    """
     k = table.answer_counts[table.item].astype(np.float64)
     labels = np.maximum(table.labels_per_cell, 1)
     unseen = np.where(table.labels_per_cell > 0, 0.0, 1 / np.maximum(table.cell_answers, 1))
     value = np.clip(accuracy, FURTHEST, 1 - FURTHEST)
+    strength = spread_prior(table, posterior).strength
+    shared = wrong_consensus**2 / 2 + wrong_consensus / (table.labels_per_cell + strength)
+    logit_scale = np.maximum(value * (1 - value), LEAST_VARIANCE)
     return _with_interval(
         n,
         value,
-        standard_errors(table, posterior, value, POOLED.strength),
+        np.sqrt(standard_errors(table, posterior, value, strength) ** 2 + shared / logit_scale**2),
         chance=table.sum_over_cells(1 / k) / labels + unseen,
         slope=table.sum_over_cells(k / (k - 1)) / labels,
         offset=table.sum_over_cells(1 / (k - 1)) / labels,

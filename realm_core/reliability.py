@@ -25,6 +25,7 @@ from realm_core.intervals import Accuracies, accuracies_of_cells, accuracies_ove
 from realm_core.left_out import worth
 from realm_core.report_evidence import Evidence
 from realm_core.report_summary import summarize
+from realm_core.shared_mistakes import wrong_consensus
 from realm_core.truth_choice import best_truth
 
 AccuracyMethod = Literal["cross_fitted", "in_sample"]
@@ -104,12 +105,13 @@ def build_report(
     """
     choice = best_truth(annotations, log_p)
     evidence = Evidence(annotations, log_p, choice.truth)
+    wrong = wrong_consensus(evidence, choice.candidate)
     method: AccuracyMethod = "cross_fitted" if cross_fitted and log_p is not None else "in_sample"
     return Report(
-        annotators=tuple(_annotator_rows(evidence, trained_accuracy, method)),
+        annotators=tuple(_annotator_rows(evidence, trained_accuracy, method, wrong)),
         items=_item_rows(evidence),
         pairs=annotator_pairs(evidence),
-        summary=summarize(evidence, choice, cross_fitted=cross_fitted),
+        summary=summarize(evidence, choice, cross_fitted=cross_fitted, wrong_consensus=wrong),
         figures=crowd_figures(evidence, choice.candidate) | worth(evidence, choice.candidate, plain_log_p),
     )
 
@@ -184,10 +186,10 @@ class _Figures:
 
 
 def _annotator_rows(
-    evidence: Evidence, trained_accuracy: FloatArray | None, method: AccuracyMethod
+    evidence: Evidence, trained_accuracy: FloatArray | None, method: AccuracyMethod, wrong: float
 ) -> Iterator[AnnotatorRow]:
     found = _find(evidence)
-    cells = _figures_of_cells(evidence, found, trained_accuracy)
+    cells = _figures_of_cells(evidence, found, trained_accuracy, wrong)
     totals = _figures_over_tasks(evidence, found, cells)
     n_tasks = evidence.table.n_tasks
     for annotator in range(evidence.table.n_annotators):
@@ -210,9 +212,11 @@ def _find(evidence: Evidence) -> _Findings:
     )
 
 
-def _figures_of_cells(evidence: Evidence, found: _Findings, trained_accuracy: FloatArray | None) -> _Figures:
+def _figures_of_cells(
+    evidence: Evidence, found: _Findings, trained_accuracy: FloatArray | None, wrong: float
+) -> _Figures:
     table = evidence.table
-    accuracies = accuracies_of_cells(table, evidence.posterior, evidence.accuracy, evidence.informative)
+    accuracies = accuracies_of_cells(table, evidence.posterior, evidence.accuracy, evidence.informative, wrong)
     pairs, equal = pairs_of_cells(table)
     trained = None if trained_accuracy is None else np.asarray(trained_accuracy).ravel()
     drifted = found.drift.flagged if table.n_tasks == 1 else np.zeros(table.n_cells, dtype=np.bool_)

@@ -14,10 +14,13 @@ from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 from realm_core.report_evidence import Evidence
 from realm_core.truth_choice import Choice, affords_confusion
 
+WORTH_A_NOTE = 0.01  # of the prompts
 SAME = 1e-9  # answers whose probabilities differ by less are tied
 
 
-def summarize(evidence: Evidence, choice: Choice, *, cross_fitted: bool) -> dict[str, Any]:
+def summarize(
+    evidence: Evidence, choice: Choice, *, cross_fitted: bool, wrong_consensus: float = 0.0
+) -> dict[str, Any]:
     """JSON: sizes, expected accuracy of the cleaned labels, agreement, baselines, gold, notes."""
     annotations, log_p = evidence.annotations, evidence.log_p
     pairs, equal = (float(counts.sum()) for counts in pairs_of_cells(evidence.table))
@@ -40,7 +43,7 @@ def summarize(evidence: Evidence, choice: Choice, *, cross_fitted: bool) -> dict
             "dawid_skene": _baseline(annotations, _dawid_skene(annotations), posterior),
         },
         "gold": _gold(annotations, posterior, votes, model),
-        "notes": [*_notes(evidence, cross_fitted=cross_fitted), choice.why],
+        "notes": [*_notes(evidence, cross_fitted=cross_fitted), *_note_on_mistakes(wrong_consensus), choice.why],
     }
 
 
@@ -113,6 +116,15 @@ def _notes(evidence: Evidence, *, cross_fitted: bool) -> Iterator[str]:
         yield "The model had seen the labels that it judges here: the intervals are too narrow."
     if annotations.created_at is None or not np.isfinite(annotations.created_at).any():
         yield "The labels have no times, so changes of accuracy over time were not looked for."
+
+
+def _note_on_mistakes(wrong_consensus: float) -> Iterator[str]:
+    """Hard prompts, on which all err together."""
+    if wrong_consensus >= WORTH_A_NOTE:
+        yield (
+            f"Some prompts split the annotators more than chance would: on about {wrong_consensus:.0%} of the prompts "
+            "most of them may be wrong together, which no label shows. The intervals are wider for it."
+        )
 
 
 def _note_on_groups(evidence: Evidence) -> Iterator[str]:
