@@ -12,8 +12,9 @@ from app.datasets.statistics import CrowdLabels, statistics_of
 from benchmarks.speed.crowd import ANSWERS, Crowd, make_crowd
 from benchmarks.speed.ratio import Ratio, at_most, in_turns
 from benchmarks.speed.size import Size
-from realm_core.aggregation import majority_vote
+from realm_core.aggregation import Truth
 from realm_core.annotations import FloatArray
+from realm_core.label_table import LabelTable
 from realm_core.report_evidence import Evidence
 
 _N_ANNOTATORS = 200
@@ -58,9 +59,9 @@ class _Ours:
 
     def confusion(self) -> FloatArray:
         """How often each annotator said l where the majority says y. (R, K, K)"""
-        votes = majority_vote(self._annotations)
-        majority = np.eye(len(ANSWERS))[votes.posterior.argmax(axis=1)]
-        found = Evidence(self._annotations, None, replace(votes, posterior=majority)).confusion
+        majority = LabelTable(self._annotations).votes().argmax(axis=0)
+        as_truth = Truth(np.eye(len(ANSWERS))[majority], np.zeros(0), None, np.nan)
+        found = Evidence(self._annotations, None, as_truth).confusion
         assert found is not None
         return found
 
