@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -48,28 +48,40 @@ def api_killed_in_upload(stage: Stage) -> Trial:
 
 
 def api_killed_in_post(stage: Stage) -> Trial:
-    """kill -9 of the API while it makes a job: an accepted one runs, and none is there twice."""
+    """kill -9 of the API while it makes a job, asked again with the same Idempotency-Key: there is one, and it runs."""
+    began = time.monotonic()
+    undisturbed = stage.start()
+    usual = time.monotonic() - began
     before = {job for (job,) in stage.sql("SELECT id FROM jobs")}
-    body = {"dataset": stage.dataset, "method": {"type": "aggregation"}}
+    body = json.dumps({"dataset": stage.dataset, "method": {"type": "aggregation"}}).encode()
+    headers = {"Idempotency-Key": f"once-{time.monotonic_ns()}"}
     killed_at: list[float] = []
 
     def kill() -> None:
         killed_at.append(time.monotonic())
         stage.kill("api")
 
-    threading.Timer(stage.random.uniform(0, 0.08), kill).start()
-    accepted = _post(stage, "/v1/fine_tuning/jobs", content=json.dumps(body).encode(), kind="application/json")
+    threading.Timer(stage.random.uniform(0, 1.5 * usual), kill).start()
+    accepted = _post(stage, "/v1/fine_tuning/jobs", content=body, kind="application/json", headers=headers)
     wait_for(lambda: killed_at)
     recovery = _until_ready(stage, killed_at[0])
-    made = [str(job) for (job,) in stage.sql("SELECT id FROM jobs") if job not in before]
-    return Trial(
-        recovery, dict.fromkeys(made, SUCCEEDED), lost=int(accepted and not made), doubled=max(0, len(made) - 1)
-    )
+    made = _new_jobs(stage, before)
+    _post(stage, "/v1/fine_tuning/jobs", content=body, kind="application/json", headers=headers)
+    made_at_last = _new_jobs(stage, before)
+    lost = int(accepted and not made) + int(not made_at_last)
+    doubled = max(0, len(made_at_last) - 1)
+    return Trial(recovery, dict.fromkeys([undisturbed, *made_at_last], SUCCEEDED), lost=lost, doubled=doubled)
 
 
-def _post(stage: Stage, path: str, *, content: bytes | Iterator[bytes], kind: str) -> bool:
+def _new_jobs(stage: Stage, before: set[object]) -> list[str]:
+    return [str(job) for (job,) in stage.sql("SELECT id FROM jobs") if job not in before]
+
+
+def _post(
+    stage: Stage, path: str, *, content: bytes | Iterator[bytes], kind: str, headers: Mapping[str, str] | None = None
+) -> bool:
     """Whether the service said that it accepted."""
-    headers = {"Authorization": f"Bearer {stage.api_key}", "Content-Type": kind}
+    headers = {"Authorization": f"Bearer {stage.api_key}", "Content-Type": kind, **(headers or {})}
     try:
         return httpx.post(stage.url + path, content=content, headers=headers, timeout=60, trust_env=False).is_success
     except httpx.TransportError:
