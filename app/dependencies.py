@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from app.database.session import transaction
 
 
-def get_session() -> Iterator[Session]:
-    """One transaction per request."""
+def get_session(request: Request) -> Iterator[Session]:
+    """One transaction per request, also where a request that changes something looks at it first."""
+    ongoing: Session | None = getattr(request.state, "session_of_change", None)
+    if ongoing is not None:
+        yield ongoing
+        return
     with transaction() as session:
         yield session
 

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from app.access import idempotency, rate_limits
 from app.access.authentication import PUBLIC_PATHS, SAFE_METHODS, VIEWERS_MAY_POST
 from app.access.idempotency import AnsweredBefore, ReceivedBody
+from app.access.preconditions import READERS
 from app.database import change_queries
 from app.dependencies import SessionDep
 
@@ -27,6 +28,15 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         description="A name of your choice for this request. Sent again with it, the request is answered as before.",
+    ),
+]
+
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        max_length=1000,
+        description="The ETag of what is to be changed, as you read it: 412 when it has been changed since.",
     ),
 ]
 
@@ -47,8 +57,17 @@ def _begin_post(request: Request, session: SessionDep, idempotency_key: Idempote
         idempotency.claim(session, request.state.principal, idempotency_key)
 
 
+async def _begin_in_turn(request: Request, session: SessionDep, if_match: IfMatch = None) -> None:
+    """Changes of the same thing wait for each other, so that it stays as an If-Match found it."""
+    await run_in_threadpool(_begin, request, session)
+    what = next(iter(request.path_params.values()), "")
+    await run_in_threadpool(change_queries.wait_for_turn, session, str(what))
+    if if_match is not None:
+        await READERS.check(request, request.scope["route"].path, if_match)
+
+
 class ChangeRoute(APIRoute):
-    """The class of all routes; those that only read are left as they are."""
+    """The class of all routes; the answers of those that only read have ETags."""
 
     def __init__(
         self,
@@ -61,14 +80,14 @@ class ChangeRoute(APIRoute):
     ) -> None:
         self.is_change = changes_something(set(methods or ()), path)
         if self.is_change:
-            begin = _begin_post if "POST" in (methods or ()) else _begin
-            dependencies = [Depends(begin), *(dependencies or ())]
+            begin = Depends(_begin_post if "POST" in (methods or ()) else _begin_in_turn)
+            dependencies = [begin, *(dependencies or ())]
         super().__init__(path, endpoint, methods=methods, dependencies=dependencies, **rest)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         if not self.is_change:
-            return handle
+            return READERS.add(self.path, handle) if "GET" in (self.methods or ()) else handle
 
         async def handle_change(request: Request) -> Response:
             key = request.headers.get("Idempotency-Key") if request.method == "POST" else None

@@ -45,6 +45,13 @@ def list_api_keys(page: PageDep, principal: PrincipalDep, session: SessionDep) -
     return PageOf[ApiKeyAnswer].of([ApiKeyAnswer.of(key) for key in keys], page.limit)
 
 
+@router.get("/v1/api_keys/{key_id}")
+def get_api_key(key_id: str, principal: PrincipalDep, session: SessionDep) -> ApiKeyAnswer:
+    """One API key, without its secret."""
+    principal.require("admin")
+    return ApiKeyAnswer.of(service.get_key(session, principal, key_id))
+
+
 @router.delete("/v1/api_keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
 def revoke_api_key(key_id: str, principal: PrincipalDep, session: SessionDep) -> None:
     """Revoke an API key, and end the browser sessions that stand on it."""
@@ -67,7 +74,7 @@ def login_by_link(request: Request, session: SessionDep, token: str | None = Non
     """Open a browser session by a one-time link; without a token, the login form."""
     if token is None:
         return login_page(request, status.HTTP_200_OK)
-    opened = service.open_session_by_link(session, token)
+    opened = service.open_session_by_link(session, token, request.state.request_id)
     if opened is None:
         return login_page(request, status.HTTP_401_UNAUTHORIZED, "This link was used or is too old.")
     return _logged_in(request, opened, "/")
@@ -76,7 +83,7 @@ def login_by_link(request: Request, session: SessionDep, token: str | None = Non
 @router.post("/login", include_in_schema=False)
 def login_by_key(request: Request, form: Annotated[LoginForm, Form()], session: SessionDep) -> Response:
     """Open a browser session by an API key."""
-    opened = service.open_session_by_key(session, form.key.strip())
+    opened = service.open_session_by_key(session, form.key.strip(), request.state.request_id)
     if opened is None:
         return login_page(request, status.HTTP_401_UNAUTHORIZED, "This key is unknown, expired or revoked.")
     return _logged_in(request, opened, form.next)

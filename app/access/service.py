@@ -175,22 +175,34 @@ def create_login_link(session: Session, secret: str, base_url: str) -> str | Non
     return f"{base_url}/login?token={token}"
 
 
-def open_session_by_link(session: Session, token: str) -> str | None:
+def open_session_by_link(session: Session, token: str, request_id: str) -> str | None:
     """The session token that a login link is good for, or None when it was used or is too old."""
     key_id = access_queries.use_login_link(session, digest_of(token))
-    return None if key_id is None else _open_session(session, key_id)
+    key = None if key_id is None else session.get(ApiKey, key_id)
+    return None if key is None else _open_session(session, key.project_id, key.id, key.name, request_id)
 
 
-def open_session_by_key(session: Session, secret: str) -> str | None:
+def open_session_by_key(session: Session, secret: str, request_id: str) -> str | None:
     """The session token for the holder of an API key, or None when the key is not good."""
-    principal = principal_of_key(session, secret)
-    return None if principal is None else _open_session(session, principal.key_id)
+    holder = principal_of_key(session, secret)
+    if holder is None:
+        return None
+    return _open_session(session, holder.project_id, holder.key_id, holder.key_name, request_id)
 
 
-def _open_session(session: Session, key_id: str) -> str:
+def _open_session(session: Session, project_id: str, key_id: str, key_name: str, request_id: str) -> str:
     token = secrets.token_urlsafe(32)
     csrf_token = secrets.token_urlsafe(32)
     access_queries.add_browser_session(session, digest_of(token), key_id, csrf_token, SESSION_LIFETIME)
+    change_queries.add_audit_event(
+        session,
+        project_id=project_id,
+        key_id=key_id,
+        key_name=key_name,
+        action="log_in",
+        target=None,
+        request_id=request_id,
+    )
     return token
 
 

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from app.access import service
 from app.access.schemas import ApiKeyAnswer, NewApiKeyAnswer
 from app.access.service import Principal, Role
 from app.child_process import ProcessRecord
 from app.client import Json
 from app.data_folder import DataFolder, write_private
+from app.database import change_queries
 from app.database.migrations import migrate
 from app.database.session import transaction
 from app.embedded import EmbeddedPostgres
@@ -63,6 +66,7 @@ class DatabaseKeys:
         ends = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
         with transaction() as session:
             key, secret = service.create_key(session, self._owner.project_id, name=name, role=role, expires_at=ends)
+            self._tell(session, "create_api_key", key.id)
             return NewApiKeyAnswer.of(key, secret).model_dump()
 
     def list(self) -> Iterator[Json]:
@@ -78,3 +82,16 @@ class DatabaseKeys:
     def revoke(self, key: str) -> None:
         with transaction() as session:
             service.revoke_key(session, self._owner, key)
+            self._tell(session, "revoke_api_key", key)
+
+    def _tell(self, session: Session, action: str, key_id: str) -> None:
+        """Let the audit trail have it, though nobody showed a key."""
+        change_queries.add_audit_event(
+            session,
+            project_id=self._owner.project_id,
+            key_id=self._owner.key_id,
+            key_name="(access to the database)",
+            action=action,
+            target=key_id,
+            request_id="",
+        )

@@ -54,6 +54,11 @@ def list_audit_events(
     return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
 
 
+def wait_for_turn(session: Session, what: str) -> None:
+    """Wait until no other transaction that has its turn changes the thing with this id, and keep it until the end."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 1))))
+
+
 def claim_idempotency_key(session: Session, api_key_id: str, idempotency_key: str) -> bool:
     """Keep others from using an Idempotency-Key until this transaction ends; False when somebody else does that."""
     name = func.hashtextextended(f"{api_key_id} {idempotency_key}", 0)

@@ -23,7 +23,7 @@ from tests.app.world import ids_of_a_world
 from tests.conftest import ProjectKeys
 
 # What JSON Schema cannot say is refused too: a base model that is not allowed, labels that match no answer, …
-REFUSALS = ["400", "401", "403", "404", "409", "413", "415", "422", "429"]
+REFUSALS = ["400", "401", "403", "404", "409", "412", "413", "415", "422", "429"]
 ACCEPTANCE = {"expected-statuses": ["2xx", "3xx", *REFUSALS]}
 CONFIG = schemathesis.Config.from_dict({"checks": {"positive_data_acceptance": ACCEPTANCE}})
 EXAMPLES_SHARE = 30  # of the examples that other tests of random input take: each is a request or more

@@ -9,10 +9,15 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 from starlette.routing import BaseRoute
 
 from app.access.authentication import PUBLIC_PATHS, SAFE_METHODS, VIEWERS_MAY_POST
 from app.access.changes import ChangeRoute
+from app.access.service import create_login_link
+from app.command_line.database_keys import DatabaseKeys
+from app.database.session import transaction
+from app.database.tables import AuditEvent
 from app.main import create_app
 from tests.conftest import ProjectKeys
 from tests.jobs import queue_job
@@ -74,6 +79,32 @@ def test_the_trail_is_for_admins_of_the_project(
     theirs = {"Authorization": f"Bearer {other_project.admin_key}"}
     assert client.get("/v1/audit_events", headers=theirs).json()["data"] == []
     assert client.get("/v1/audit_events", headers=theirs, params={"after": mark}).status_code == 404
+
+
+def test_logins_are_told(client: TestClient, project: ProjectKeys) -> None:
+    admin = {"Authorization": f"Bearer {project.admin_key}"}
+    del client.headers["Authorization"]
+    assert client.post("/login", data={"key": project.editor_key}, follow_redirects=False).status_code == 303
+    assert client.post("/login", data={"key": "realm_wrong"}).status_code == 401
+    with transaction() as session:
+        link = create_login_link(session, project.viewer_key, "")
+    for status in (303, 401):  # a link is good once
+        assert client.get(str(link), follow_redirects=False).status_code == status
+    client.cookies.clear()
+    told = client.get("/v1/audit_events", headers=admin).json()["data"]
+    assert [(event["action"], event["key_name"]) for event in told] == [("log_in", "viewer"), ("log_in", "editor")]
+    assert all(event["request_id"] for event in told)
+
+
+def test_keys_made_with_access_to_the_database_are_told(services: object) -> None:
+    keys = DatabaseKeys()
+    made = keys.create(name="by hand", role="viewer")
+    keys.revoke(made["id"])
+    with transaction() as session:
+        query = select(AuditEvent).where(AuditEvent.target == made["id"]).order_by(AuditEvent.created_at)
+        told = [(event.action, event.key_name) for event in session.execute(query).scalars()]
+    who = "(access to the database)"
+    assert told == [("create_api_key", who), ("revoke_api_key", who)]
 
 
 def test_pages(client: TestClient) -> None:
