@@ -32,7 +32,7 @@ from realm_core.formats.compression import plain_bytes
 from realm_core.formats.faults import Faults
 from realm_core.formats.files import open_stream
 from realm_core.formats.json_lines import JsonRows, parse_json
-from realm_core.formats.parquet import ParquetFile
+from realm_core.formats.parquet import open_parquet
 from realm_core.formats.reader import AnnotationFile
 from realm_core.formats.reading_options import Limits, ReadingOptions
 
@@ -134,7 +134,7 @@ class Receiver(Generic[P]):
             file.writelines(plain_bytes(body, limits))
             file.flush()
             path = Path(file.name)
-            return store(Upload(parameters, lambda options, _: ParquetFile(path, options)))
+            return store(Upload(parameters, lambda options, faults: open_parquet(path, options, faults)))
 
 
 def file_of(form: FormData) -> UploadFile:

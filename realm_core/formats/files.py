@@ -15,7 +15,7 @@ from realm_core.formats.compression import plain_bytes
 from realm_core.formats.delimited import DelimitedFile
 from realm_core.formats.faults import BadData, Faults, OnError
 from realm_core.formats.json_lines import JsonLinesFile
-from realm_core.formats.parquet import ParquetFile
+from realm_core.formats.parquet import open_parquet
 from realm_core.formats.reader import AnnotationFile, AnnotationReader
 from realm_core.formats.reading_options import DEFAULT_LIMITS, DeclaredAnswers, Limits, ReadingOptions
 from realm_core.formats.table import AnnotationTable
@@ -37,7 +37,7 @@ def open_path(path: Path, options: ReadingOptions, faults: Faults) -> Annotation
     """A file on disk, by the suffix of its name. Raises BadData."""
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix == ".parquet":
-        return ParquetFile(path, options)
+        return open_parquet(path, options, faults)
     if suffix not in _SUFFIXES:
         known = ", ".join([*_SUFFIXES, ".parquet"])
         raise BadData("unknown_format", f"{path.name}: the name must end in one of {known} (and .gz).")

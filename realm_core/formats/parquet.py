@@ -12,14 +12,37 @@ import polars as pl
 
 from realm_core.formats.cleanlab import as_rows
 from realm_core.formats.columns import ROW
-from realm_core.formats.faults import BadData, TooLarge
+from realm_core.formats.compression import plain_bytes
+from realm_core.formats.faults import BadData, Faults, TooLarge
 from realm_core.formats.hugging_face import class_names
-from realm_core.formats.json_lines import lists_as_text
+from realm_core.formats.json_lines import JsonLinesFile, lists_as_text
 from realm_core.formats.reading_options import ReadingOptions
-from realm_core.formats.recognition import plan_table
+from realm_core.formats.recognition import plan_table, recognise_record
 
 T = TypeVar("T")
+_RECORDS_AT_ONCE = 2**12
 _ROWS_AT_ONCE = 2**17  # a slice is decoded from the start of its row group, so small ones cost more
+
+
+def open_parquet(path: Path, options: ReadingOptions, faults: Faults) -> ParquetFile | JsonLinesFile:
+    """A Parquet file; one of a tool's records, whose cells are lists, is read as the JSON lines it stands for.
+
+    Raises BadData.
+    """
+    if path.stat().st_size == 0 or options.mapping:
+        return ParquetFile(path, options)
+    scan = pl.scan_parquet(path, glob=False)
+    tool = recognise_record(dict.fromkeys(_read(scan.collect_schema).names()), options)
+    if tool is None or tool.rows is None:
+        return ParquetFile(path, options)
+    return JsonLinesFile(plain_bytes(_as_json_lines(scan), options.limits), options, faults)
+
+
+def _as_json_lines(scan: pl.LazyFrame) -> Iterator[bytes]:
+    start = 0
+    while (frame := _read(scan.slice(start, _RECORDS_AT_ONCE).collect)).height:
+        yield frame.write_ndjson().encode()
+        start += frame.height
 
 
 class ParquetFile:

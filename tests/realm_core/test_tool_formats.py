@@ -174,6 +174,24 @@ def test_argilla(tmp_path: Path, records: list[Any]) -> None:
     assert "Argilla" in (note_of(path) or "")
 
 
+def test_argilla_as_parquet(tmp_path: Path) -> None:
+    """What `records.to_datasets().to_parquet()` writes: lists in cells, also of records that nobody answered."""
+    nobody = {key: None if isinstance(value, list) else value for key, value in ARGILLA_FLAT[0].items()}
+    path = tmp_path / "a.parquet"
+    records = [*ARGILLA_FLAT, nobody | {"id": "r2"}]
+    schema = {"label.suggestion": pl.String(), "tone.responses": pl.List(pl.String)}
+    pl.DataFrame(records, schema_overrides=schema).write_parquet(path)
+    assert said(read_annotations(path)) == {
+        ("label", "r1", "Great!", "u-1", "pos"),
+        ("label", "r1", "Great!", "u-2", "neg"),
+        ("tone", "r1", "Great!", "u-1", "warm"),
+    }
+    assert "Argilla" in (note_of(path) or "")
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(BadData, match="damaged or cut short"):
+        read_annotations(path)
+
+
 def test_doccano(tmp_path: Path) -> None:
     old = [
         {
