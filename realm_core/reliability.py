@@ -203,9 +203,11 @@ def _annotator_rows(
 def _find(evidence: Evidence) -> _Findings:
     table, confusion = evidence.table, evidence.confusion
     comparable = evidence.informative >= MIN_LABELS
+    always = always_same(table, evidence.label_counts, evidence.posterior, has_model=evidence.log_p is not None)
+    swapped = Findings.none(table.n_cells) if confusion is None else swaps(table, confusion).only(comparable)
     return _Findings(
-        always=always_same(table, evidence.label_counts, evidence.posterior, has_model=evidence.log_p is not None),
-        swaps=Findings.none(table.n_cells) if confusion is None else swaps(table, confusion).only(comparable),
+        always=always,
+        swaps=swapped.only(~always.flagged),  # who says the same to everything takes nothing for anything
         drift=drift(table, table.of_own_label(evidence.posterior), evidence.accuracy, evidence.created_at).only(
             np.logical_or.reduce(comparable.reshape(-1, table.n_tasks), axis=1)
         ),

@@ -53,6 +53,28 @@ def test_reliable_annotators_are_not_accused(with_model: bool) -> None:
     assert accused <= 1  # of 96
 
 
+def _ordinal(error: float) -> Behaviour:
+    """Errs by one step of a scale of four, as all do, more often upwards."""
+    rates = np.diag(np.full(4, 1 - error))
+    rates[0, 1] = rates[3, 2] = error
+    rates[[1, 2], [2, 3]], rates[[1, 2], [0, 1]] = 0.7 * error, 0.3 * error
+    return Behaviour("one step beside", rates)
+
+
+def test_neighbours_on_a_scale_that_everybody_confuses_are_not_swaps_and_who_answers_always_the_same_is_named() -> None:
+    accused = 0
+    for seed in SEEDS:
+        errors = np.random.default_rng(seed).uniform(0.1, 0.5, 20)
+        crowd = [_ordinal(error) for error in errors]
+        rows = _rows(
+            behaving_crowd([*crowd, BAD["always_same"]], n_items=500, seed=seed, per_item=6), seed, with_model=False
+        )
+        accused += sum(bool(row.flags) for row in rows[:-1])
+        assert "always_same" in rows[-1].flags
+        assert "swaps" not in rows[-1].flags
+    assert accused <= 6  # of 120: one in twenty
+
+
 def test_a_swap_is_named_with_its_rate() -> None:
     crowd = behaving_crowd([*GOOD, BAD["swaps"]], n_items=800, seed=1, per_item=4)
     swap = _rows(crowd, 1, with_model=False)[-1].detail["swaps"]
