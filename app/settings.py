@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, ge=1, description="How often a job is started before it fails.")
     worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at once (one per GPU).")
+    processes_per_job: int = Field(
+        1, ge=1, description="Processes that train one job together; each has a GPU, where there are GPUs."
+    )
     torch_threads: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 2) - 1),
         ge=1,

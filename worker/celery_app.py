@@ -20,7 +20,7 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_
 from app.observability import configure_logging
 from app.queue import RUN_JOB, announce_worker, get_celery, withdraw_worker
 from app.settings import get_settings
-from worker.gpus import visible_gpus
+from worker.gpus import slots_of, visible_gpus
 from worker.supervisor import supervise
 
 log = structlog.get_logger(__name__)
@@ -31,9 +31,15 @@ WORKER_ID = f"{socket.gethostname()}-{os.getpid()}"  # of the main process, wher
 _draining = mmap.mmap(-1, 1)  # a byte that the main process and its pool share
 _gone = threading.Event()
 
+
+def _slots() -> tuple[str, ...]:
+    """The GPUs of each slot; none on a machine without."""
+    return slots_of(visible_gpus(), get_settings().processes_per_job)
+
+
 celery_app = get_celery()
 celery_app.conf.update(
-    worker_concurrency=len(visible_gpus()) or get_settings().worker_slots,
+    worker_concurrency=len(_slots()) or get_settings().worker_slots,
     # Messages stay in Redis, where other workers can take them, until a slot is free.
     worker_disable_prefetch=True,
     worker_enable_prefetch_count_reduction=False,
@@ -47,7 +53,7 @@ def run_job(job_id: str) -> None:
     if _is_draining():
         return
     slot = current_process().index
-    gpus = visible_gpus()
+    gpus = _slots()
     supervise(job_id, f"{WORKER_ID}/{slot}", gpu=gpus[slot] if gpus else None, draining=_is_draining)
 
 

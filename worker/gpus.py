@@ -1,4 +1,4 @@
-"""Which GPUs this worker may use: one slot each, pinned to its card."""
+"""Which GPUs this worker may use: each slot is pinned to its own, one or as many as a job trains on together."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def visible_gpus() -> tuple[str, ...]:
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
     return tuple(answer.stdout.split()) if answer.returncode == 0 else ()
+
+
+def slots_of(gpus: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """CUDA_VISIBLE_DEVICES of each slot: `size` cards each; what is left over is not used. Raises ValueError."""
+    if 0 < len(gpus) < size:
+        raise ValueError(f"REALM_PROCESSES_PER_JOB is {size}, and this worker sees {len(gpus)} GPUs only")
+    whole = len(gpus) - len(gpus) % size
+    return tuple(",".join(gpus[start : start + size]) for start in range(0, whole, size))

@@ -37,6 +37,7 @@ from worker.work_folders import FAILURE_FILE, open_work_folder
 log = structlog.get_logger(__name__)
 
 TRAINING_PROCESS = (sys.executable, "-m", "worker.training_process")
+TRAINING_TEAM = (sys.executable, "-m", "worker.training_team")
 POLL_SECONDS = 0.5
 HEARTBEATS_PER_LEASE = 4
 SLOWEST_HEARTBEAT = 1.0  # a cancel is seen with the heartbeat
@@ -67,13 +68,15 @@ def supervise(
     *,
     gpu: str | None = None,
     draining: Callable[[], bool] = lambda: False,
-    command: Sequence[str] = TRAINING_PROCESS,
+    command: Sequence[str] | None = None,
 ) -> None:
     """Run one attempt at a job, if it waits. Returns when the child has gone and its end is recorded.
 
-    `command` gets the job's id and the attempt as arguments.
+    `command` gets the job's id and the attempt as arguments; by default it trains, in as many processes as the settings
+    say. `gpu` is its CUDA_VISIBLE_DEVICES.
     """
     settings = get_settings()
+    command = command or _training(settings.processes_per_job)
     claim = outlast(lambda: _claim(job_id, worker_id, settings.lease_seconds), patience=settings.lease_seconds)
     if claim is None:
         log.info("the job is not waiting", job=job_id)
@@ -89,6 +92,10 @@ def supervise(
         log.info("attempt ended", cause=end.cause.value, failure=end.failure, crash=end.crash)
         _record(job_id, claim, end, child.log_tail(), patience=settings.lease_seconds if draining() else math.inf)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _training(processes: int) -> Sequence[str]:
+    return TRAINING_PROCESS if processes == 1 else (*TRAINING_TEAM, str(processes))
 
 
 def _claim(job_id: str, worker_id: str, lease_seconds: float) -> Claim | None:

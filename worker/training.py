@@ -6,6 +6,7 @@ that is known goes into failure.json, which the supervisor records; any other en
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,10 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
         threads=get_settings().torch_threads,
         checkpoint_seconds=get_settings().checkpoint_seconds,
     )
+    rank = int(os.environ.get("RANK", "0"))
+    if rank > 0:
+        _help(work, config, folder / f"process-{rank}")
+        return
     base = None if config.method == "aggregation" else _base(work, folder)
     with Recorder(job_id, work.claim) as recorder:
         outcome = run.run(
@@ -84,6 +89,21 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
         if outcome.model is not None:
             stored = get_artifacts().put_folder(model_prefix(job_id, attempt), outcome.model)
     outlast(lambda: _commit(work, recorder, outcome, stored))
+
+
+def _help(work: Work, config: TrainingConfig, folder: Path) -> None:
+    """Train beside the first process of a team, which alone tells, stores and commits."""
+    if config.method == "aggregation":
+        return  # there is nothing to share
+    folder.mkdir()
+    found = outlast(lambda: fetch_newest_checkpoint(work.job.key, folder / "resume"))
+    run.assist(
+        work.loaded.annotations,
+        config,
+        base=_base(work, folder),
+        work=folder,
+        resume_from=None if found is None else found[1],
+    )
 
 
 def _read(job_id: str, attempt: int) -> Work:

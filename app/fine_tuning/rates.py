@@ -13,7 +13,7 @@ from app.fine_tuning.model_sizes import ModelSize
 from realm_core.config import Hyperparameters
 
 # MiniLM (22.7 million parameters) on one thread of a busy machine of two cores: 60 steps of 32 prompts of 132 tokens
-# took 292 s, reading 1,000 of them 53 s. Idle cores are up to five times as fast; GPUs we have measured none with.
+# took 292 s, reading 1,000 of them 53 s: the high ends. The low ends, a fifth of them, and those of GPUs are guesses.
 _CPU_SECONDS_TO_TRAIN = (1e-11, 5.1e-11)  # per token and parameter, low and high
 _CPU_SECONDS_TO_READ = (0.3e-11, 1.8e-11)
 _GPU_IS_FASTER = (200.0, 5.0)
