@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from dataclasses import asdict, dataclass
@@ -29,8 +30,9 @@ class Failure:
     message: str
 
     def write(self, path: Path) -> None:
-        """Leave it for the supervisor."""
-        path.write_text(json.dumps(asdict(self)))
+        """Leave it for the supervisor, unless another process of the team has: the first failure made the others."""
+        with contextlib.suppress(FileExistsError), path.open("x") as file:
+            file.write(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Failure | None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from worker import training_team
+from worker.failures import Failure
 from worker.gpus import slots_of
 
 PLACE = "import os, sys, time; rank = int(os.environ['RANK']); "
@@ -54,6 +55,13 @@ def test_a_signal_ends_the_launcher_as_it_ended_the_process() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], check=False)
     assert ended.returncode == -signal.SIGSEGV
+
+
+def test_the_first_failure_of_a_team_is_its_reason(tmp_path: Path) -> None:
+    cause = Failure("not_identifiable", "There is no label to learn from.")
+    cause.write(tmp_path / "failure.json")
+    Failure("internal_error", "Connection closed by peer.").write(tmp_path / "failure.json")
+    assert Failure.read(tmp_path / "failure.json") == cause
 
 
 def test_gpus_in_groups() -> None:
