@@ -18,6 +18,7 @@ import app.annotators.routes
 import app.dashboard.dataset_pages
 import app.dashboard.model_pages
 import app.dashboard.pages
+import app.dashboard.prompt_pages
 import app.datasets.file_routes
 import app.datasets.routes
 import app.fine_tuning.metrics
@@ -79,6 +80,7 @@ def create_app() -> FastAPI:
         app.dashboard.pages.router,
         app.dashboard.dataset_pages.router,
         app.dashboard.model_pages.router,
+        app.dashboard.prompt_pages.router,
     ):
         application.include_router(router)
 

@@ -264,3 +264,86 @@ def test_pages_fit_a_phone_in_light_and_dark(browser: Browser, site: Site, schem
         assert (int(red) < 128) == (scheme == "dark")
     context.close()
     assert visit.complaints == []
+
+
+UPLOADED = "who,answer,text\n" + "".join(
+    f"{name},{'no' if n % 3 == place else 'yes'},Is number {n} <b>to be kept</b>?\n"
+    for place, name in enumerate(("ana", "bo", "<script>alert(1)</script>"))
+    for n in range(30)
+)
+
+
+def choose_file(page: Page, csv: str) -> None:
+    page.get_by_label("The file").set_input_files({"name": "kept.csv", "mimeType": "text/csv", "buffer": csv.encode()})
+    expect(page.get_by_role("cell", name="ana", exact=True).first).to_be_visible()
+
+
+def test_a_file_is_looked_at_uploaded_and_trained_on(visit: Visit) -> None:
+    page = visit.open("/datasets/new")
+    choose_file(page, UPLOADED)
+    expect(page.get_by_label("annotator who gave the label")).to_have_value("who")
+    expect(page.get_by_label("label what they said")).to_have_value("answer")
+    expect(page.get_by_text("“who” is a usual name for it.")).to_be_visible()
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("kept")
+    expect(page.get_by_text("By 3 annotators on 30 prompts")).to_be_visible()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download as CSV").first.click()
+    assert started.value.suggested_filename == "labels-per-prompt.csv"
+    page.get_by_label("Name of the job").fill("first-try")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", name="Waiting for a worker")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("first-try")
+
+
+def test_a_dropped_file_is_taken_and_its_bad_rows_are_shown(visit: Visit) -> None:
+    page = visit.open("/datasets/new")
+    page.evaluate(
+        """text => {
+            const dragged = new DataTransfer();
+            dragged.items.add(new File([text], "kept.csv", { type: "text/csv" }));
+            const drop = new DragEvent("drop", { dataTransfer: dragged, bubbles: true });
+            document.getElementById("drop").dispatchEvent(drop);
+        }""",
+        UPLOADED + ",yes,Nobody?\n",
+    )
+    expect(page.get_by_text("The columns below were guessed")).to_be_visible()
+    page.get_by_text("Answers and bad rows").click()
+    page.get_by_label("is left out and listed").check()
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("1 rows were left out.")).to_be_visible()
+    expect(page.locator("#faults tbody tr")).to_contain_text("92annotator")
+    page.get_by_role("link", name="Look at the 90 labels that were kept").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("kept")
+
+
+def test_the_queue_leads_to_a_prompt_and_to_who_voted(visit: Visit, site: Site) -> None:
+    page = visit.open(f"/jobs/{site.job.id}/prompts")
+    page.get_by_label("Text contains").fill("Headline 17 about")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.locator("a.prompt").click()
+    expect(page.get_by_text("Headline 17 about")).to_be_visible()
+    page.locator("section[aria-labelledby=votes] a").first.click()
+    expect(page.get_by_role("heading", name="The most damaging labels")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_new_pages_fit_a_phone(browser: Browser, site: Site, scheme: Literal["light", "dark"]) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 800})
+    log_in(context, site, site.project.admin_key)
+    visit = Visit(context, site.url)
+    paths = [
+        "/datasets",
+        "/datasets/new",
+        f"/datasets/{site.job.dataset_id}",
+        f"/jobs/{site.job.id}/prompts",
+        "/models",
+    ]
+    for path in paths:
+        page = visit.open(path)
+        if path.endswith("/new"):
+            choose_file(page, UPLOADED)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 360, path
+    context.close()
+    assert visit.complaints == []

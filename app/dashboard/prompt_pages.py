@@ -1,0 +1,74 @@
+"""The pages about the prompts of a job: what to label again, and why a label is what it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from app.access.authentication import PrincipalDep
+from app.dashboard.prompts_page import PROMPTS_PER_PAGE, prompt_values, prompts_values
+from app.dashboard.rendering import PageRoute, page
+from app.dependencies import SessionDep
+from app.reports.schemas import ItemQuery, ItemSort
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+def _pseudonyms(request: Request) -> bool:
+    """Whether this browser wants annotators to be called by their ids."""
+    return request.cookies.get("realm_pseudonyms") == "on"
+
+
+PseudonymsDep = Annotated[bool, Depends(_pseudonyms)]
+
+
+class PromptsQuery(BaseModel):
+    """Which prompts to list; a field that a form left empty does not restrict."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: str | None = Field(None, max_length=1000)
+    task: str | None = None
+    label: str | None = None
+    probability_min: float | None = Field(None, ge=0, le=1)
+    probability_max: float | None = Field(None, ge=0, le=1)
+    sort: ItemSort = "-relabel_gain"
+    after: str | None = None
+
+    @field_validator("text", "task", "label", "probability_min", "probability_max", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    def items(self) -> ItemQuery:
+        return ItemQuery(**dict(self), limit=PROMPTS_PER_PAGE)
+
+
+@router.get("/jobs/{job_id}/prompts")
+def prompts_page(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    pseudonyms: PseudonymsDep,
+    job_id: str,
+    query: Annotated[PromptsQuery, Query()],
+) -> HTMLResponse:
+    """What to label again, how much of it, and by whom."""
+    values = prompts_values(session, principal, job_id, query.items(), pseudonyms=pseudonyms)
+    return page(request, "prompts/page.html", **values)
+
+
+@router.get("/jobs/{job_id}/prompts/{item_id}")
+def prompt_page(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    pseudonyms: PseudonymsDep,
+    job_id: str,
+    item_id: str,
+) -> HTMLResponse:
+    """One prompt: its votes with their weight, what the model says, and what follows."""
+    values = prompt_values(session, principal, job_id, item_id, pseudonyms=pseudonyms)
+    return page(request, "prompts/prompt.html", **values)
