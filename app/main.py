@@ -18,6 +18,8 @@ import app.annotators.routes
 import app.dashboard.dataset_pages
 import app.dashboard.model_pages
 import app.dashboard.pages
+import app.dashboard.pseudonyms
+import app.dashboard.report_pages
 import app.dashboard.prompt_pages
 import app.datasets.file_routes
 import app.datasets.routes
@@ -78,6 +80,8 @@ def create_app() -> FastAPI:
         app.reports.judgement_routes.router,
         app.reports.relabelling_routes.router,
         app.dashboard.pages.router,
+        app.dashboard.report_pages.router,
+        app.dashboard.pseudonyms.router,
         app.dashboard.dataset_pages.router,
         app.dashboard.model_pages.router,
         app.dashboard.prompt_pages.router,

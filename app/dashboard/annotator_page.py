@@ -9,24 +9,35 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 
 from app.access.service import Principal
-from app.reports import judgements
+from app.dependencies import Page
+from app.reports import decisions, judgements
 from app.reports import service as reports
 from app.reports.judgement_schemas import JudgedLabelQuery
 from app.reports.schemas import Confusion
 
 LABELS_SHOWN = 20
+DECISIONS_SHOWN = Page(after=None, limit=20, order="desc")
 
 
 def annotator_values(
-    session: Session, principal: Principal, job_id: str, annotator_id: str, query: JudgedLabelQuery
+    session: Session,
+    principal: Principal,
+    job_id: str,
+    annotator_id: str,
+    query: JudgedLabelQuery,
+    *,
+    pseudonyms: bool,
 ) -> dict[str, Any]:
     """Everything that the template reads. Raises NotFound, Conflict, Unprocessable."""
     finished = reports.find_finished_job(session, principal.project_id, job_id)
-    annotator = reports.get_annotator(session, finished, annotator_id)
+    annotator = reports.get_annotator(session, finished, annotator_id, pseudonyms=pseudonyms)
     behaviour = judgements.get_behaviour(session, finished, annotator_id)
     return {
         "job_id": job_id,
         "job_name": finished.job.suffix or job_id,
+        "pseudonyms": pseudonyms,
+        "may_change": principal.role != "viewer" and principal.csrf_token is not None,
+        "decided": decisions.list_decisions(session, finished, annotator_id, DECISIONS_SHOWN),
         "annotator": annotator,
         "chance": finished.chance(None),
         "cross_fitted": annotator.accuracy.method == "cross_fitted",

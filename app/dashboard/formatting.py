@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,11 @@ def percent(fraction: float | None, digits: int = 0) -> str:
 def percent_range(low: float | None, high: float | None) -> str:
     """An interval: 86–94 %."""
     return "" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f}\u00a0%"
+
+
+def typical(log_likelihood: float) -> float:
+    """The geometric mean of probabilities, of the mean of their logarithms."""
+    return math.exp(log_likelihood)
 
 
 def signed(value: float | None) -> str:
@@ -64,6 +70,7 @@ def with_code(text: str) -> Markup:
 FILTERS = {
     "percent": percent,
     "percent_range": percent_range,
+    "typical": typical,
     "signed": signed,
     "count": count,
     "moment": moment,

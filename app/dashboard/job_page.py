@@ -17,12 +17,16 @@ from app.dependencies import Page
 from app.fine_tuning import answers
 from app.fine_tuning import service as fine_tuning
 from app.fine_tuning.schemas import JobAnswer
+from app.reports import crowd, decisions
 from app.reports import service as reports
+from app.reports.crowd_schemas import CertaintyBin
 from app.reports.schemas import AnnotatorQuery, AnnotatorRow, ItemQuery, ItemRow
 from app.reports.service import FinishedJob
 
 ROWS_PER_PAGE = 50
 MARKS_IN_PLOT = 200
+PEOPLE_FIRST = 5
+TASKS_IN_MATRIX = 30
 ITEMS_SHOWN = 10
 EVENTS_SHOWN = 100
 PHASES = {
@@ -80,8 +84,16 @@ def _measured(session: Session, principal: Principal, job_id: str) -> dict[str, 
 
 def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> dict[str, Any]:
     rows = reports.list_annotators(session, finished, query)
-    overview = reports.get_agreement(session, finished)
+    overview = crowd.get_agreement(session, finished)
+    ids = [row.id for row in rows.data]
     return {
+        "pseudonyms": query.pseudonyms,
+        "first_people": _first_people(session, finished, pseudonyms=query.pseudonyms),
+        "certainty": _occurring(overview.certainty),
+        "decided": decisions.latest_actions(session, finished, ids),
+        "timed": any(row.median_seconds is not None for row in rows.data),
+        "costed": any(row.cost_per_correct is not None for row in rows.data),
+        "matrix": _expertise_by_task(session, finished, ids),
         "overview": overview,
         "cross_fitted": all(row.accuracy.method == "cross_fitted" for row in rows.data),
         "tasks": [task.name for task in finished.tasks],
@@ -89,8 +101,29 @@ def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuer
         "link": _linker(finished.job.id, query),
         "annotators": rows,
         "plot": _plot(session, finished, query),
-        "items": _items(session, finished),
+        "items": _items(session, finished, pseudonyms=query.pseudonyms),
     }
+
+
+def _first_people(session: Session, finished: FinishedJob, *, pseudonyms: bool) -> list[AnnotatorRow]:
+    """Those with a flag that says more than that they have too few labels."""
+    first = reports.list_annotators(session, finished, AnnotatorQuery(limit=PEOPLE_FIRST, pseudonyms=pseudonyms))
+    return [row for row in first.data if set(row.flags) - {"too_few_labels"}]
+
+
+def _occurring(certainty: list[CertaintyBin]) -> list[CertaintyBin]:
+    """From the first bin that holds an item on."""
+    first = next((number for number, one in enumerate(certainty) if one.n_items), len(certainty))
+    return certainty[first:]
+
+
+def _expertise_by_task(
+    session: Session, finished: FinishedJob, annotator_ids: list[str]
+) -> dict[tuple[str, str], float | None] | None:
+    """Expertise by annotator and task, of several tasks."""
+    if not 1 < len(finished.tasks) <= TASKS_IN_MATRIX:
+        return None
+    return reports.expertise_by_task(session, finished, annotator_ids)
 
 
 def _linker(job_id: str, query: AnnotatorQuery) -> Callable[..., str]:
@@ -105,7 +138,7 @@ def _linker(job_id: str, query: AnnotatorQuery) -> Callable[..., str]:
 
 def _plot(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> dict[str, Any]:
     """The annotators whom the default order puts first, from the least accurate to the most."""
-    wanted = AnnotatorQuery(name=query.name, task=query.task, limit=MARKS_IN_PLOT)
+    wanted = AnnotatorQuery(name=query.name, task=query.task, limit=MARKS_IN_PLOT, pseudonyms=query.pseudonyms)
     first = reports.list_annotators(session, finished, wanted)
     known = [row for row in first.data if row.accuracy.value is not None]
     return {
@@ -128,8 +161,8 @@ def _mark(row: AnnotatorRow) -> dict[str, Any]:
     }
 
 
-def _items(session: Session, finished: FinishedJob) -> list[ItemRow] | None:
+def _items(session: Session, finished: FinishedJob, *, pseudonyms: bool) -> list[ItemRow] | None:
     """What to label again first, or None when the prompts are gone."""
     if finished.dataset_key is None:
         return None
-    return reports.list_items(session, finished, ItemQuery(limit=ITEMS_SHOWN)).data
+    return reports.list_items(session, finished, ItemQuery(limit=ITEMS_SHOWN, pseudonyms=pseudonyms)).data

@@ -13,6 +13,7 @@ from app.dashboard.annotator_page import LABELS_SHOWN, annotator_values
 from app.dashboard.api_reference import operations_by_tag
 from app.dashboard.home_page import home_values
 from app.dashboard.job_page import ROWS_PER_PAGE, job_values
+from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
 from app.fine_tuning import service as fine_tuning
@@ -42,8 +43,8 @@ class JobPageQuery(BaseModel):
     def _empty_is_none(cls, value: str | None) -> str | None:
         return value or None
 
-    def annotators(self) -> AnnotatorQuery:
-        return AnnotatorQuery(**dict(self), limit=ROWS_PER_PAGE)
+    def annotators(self, pseudonyms: bool) -> AnnotatorQuery:
+        return AnnotatorQuery(**dict(self), limit=ROWS_PER_PAGE, pseudonyms=pseudonyms)
 
 
 class AnnotatorPageQuery(BaseModel):
@@ -73,10 +74,11 @@ def job_page(
     session: SessionDep,
     principal: PrincipalDep,
     job_id: str,
+    pseudonyms: PseudonymsDep,
     query: Annotated[JobPageQuery, Query()],
 ) -> HTMLResponse:
     """One job: its progress while it runs, its report when it has succeeded, and why not otherwise."""
-    return page(request, "job/page.html", **job_values(session, principal, job_id, query.annotators()))
+    return page(request, "job/page.html", **job_values(session, principal, job_id, query.annotators(pseudonyms)))
 
 
 @router.get("/jobs/{job_id}/annotators/{annotator_id}")
@@ -86,10 +88,11 @@ def annotator_page(
     principal: PrincipalDep,
     job_id: str,
     annotator_id: str,
+    pseudonyms: PseudonymsDep,
     query: Annotated[AnnotatorPageQuery, Query()],
 ) -> HTMLResponse:
     """One annotator: how good, what they confuse, since when, and the labels behind it."""
-    values = annotator_values(session, principal, job_id, annotator_id, query.labels())
+    values = annotator_values(session, principal, job_id, annotator_id, query.labels(), pseudonyms=pseudonyms)
     return page(request, "annotator/page.html", **values)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.database.tables import Decision
@@ -21,7 +22,7 @@ def latest_actions(session: Session, job_key: int, annotators: Sequence[int]) ->
         select(Decision.annotator, Decision.action)
         .where(Decision.job_key == job_key, Decision.annotator.in_(annotators))
         .order_by(Decision.annotator, Decision.created_at.desc(), Decision.id.desc())
-        .distinct(Decision.annotator)
+        .ext(distinct_on(Decision.annotator))
     )
     return dict(session.execute(query).all())
 

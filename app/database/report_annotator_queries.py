@@ -101,6 +101,18 @@ def annotator_rows(session: Session, job_key: int, annotator: int) -> AnnotatorR
     return session.execute(query).all()
 
 
+def expertise_by_task(
+    session: Session, job_key: int, annotators: Sequence[int]
+) -> Sequence[Row[int, int, float | None]]:
+    """(annotator, task, expertise) of some annotators, task by task."""
+    query = select(AnnotatorReport.annotator, AnnotatorReport.task, AnnotatorReport.expertise).where(
+        AnnotatorReport.job_key == job_key,
+        AnnotatorReport.task != ALL_TASKS,
+        AnnotatorReport.annotator.in_(annotators),
+    )
+    return session.execute(query).all()
+
+
 def names_of(session: Session, job_key: int, annotators: Sequence[int]) -> dict[int, str]:
     """The names of annotators of a report, by their keys."""
     query = (

@@ -301,6 +301,15 @@ def _answer_probabilities(report: ItemReport, answers: Sequence[str]) -> list[An
     ]
 
 
+def expertise_by_task(
+    session: Session, finished: FinishedJob, annotator_ids: Sequence[str]
+) -> dict[tuple[str, str], float | None]:
+    """The expertise of some annotators by (id, task)."""
+    numbers = [number_in_id(id_, "ann_", "annotator") for id_ in annotator_ids]
+    rows = report_annotator_queries.expertise_by_task(session, finished.job.key, numbers)
+    return {(f"ann_{annotator}", finished.tasks[task].name): value for annotator, task, value in rows}
+
+
 def names_of(
     session: Session, finished: FinishedJob, annotators: Sequence[int], *, pseudonyms: bool = False
 ) -> dict[int, str]:

@@ -33,8 +33,10 @@
     };
   }
 
-  const SHARE_AXIS = { range: [0, 1.001], tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: ["0", "25 %", "50 %", "75 %", "100 %"], tickangle: 0 };
   const CONFIG = { displayModeBar: false, responsive: true };
+  window.realmPlots = { layout, plain, color, CONFIG }; // for the plots of other pages
+
+  const SHARE_AXIS = { range: [0, 1.001], tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: ["0", "25 %", "50 %", "75 %", "100 %"], tickangle: 0 };
 
   /** One line per annotator from the low to the high end of the interval, best at the top, worst at the bottom. */
   function drawAnnotators() {

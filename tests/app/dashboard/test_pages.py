@@ -283,7 +283,7 @@ def test_nothing_is_red_but_what_is_surely_worse_than_chance(finished: tuple[Bro
 def annotator_page(browser: Browser, job: FinishedJob, name: str) -> tuple[str, str]:
     """The address and the page that a name in the job's table leads to."""
     listed = browser.open(f"/jobs/{job.id}", name=name)
-    found = re.search(rf'<a href="(/jobs/{job.id}/annotators/ann_\d+)"><bdi>', listed)
+    found = re.search(rf'<th scope="row"><a href="(/jobs/{job.id}/annotators/ann_\d+)"><bdi>', listed)
     assert found is not None
     return found[1], browser.open(found[1])
 

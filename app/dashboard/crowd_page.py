@@ -1,0 +1,124 @@
+"""What the pages about the whole crowd of a finished job show: agreement, comparison, what-if, the printed report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy.orm import Session
+
+from app.access.service import Principal
+from app.dependencies import Page
+from app.fine_tuning import answers
+from app.fine_tuning import service as fine_tuning
+from app.reports import comparison, crowd, what_if
+from app.reports import service as reports
+from app.reports.crowd_schemas import PairQuery
+from app.reports.schemas import AnnotatorQuery, ItemQuery
+from app.reports.service import FinishedJob
+
+PAIRS_PER_PAGE = 50
+SUSPICIOUS_SHOWN = 50
+JOBS_OFFERED = 50
+ANNOTATORS_OFFERED = 200
+PRINTED_ANNOTATORS = 500
+PRINTED_ITEMS = 20
+
+
+def about(finished: FinishedJob, *, pseudonyms: bool) -> dict[str, Any]:
+    """What every page of a report says of its job."""
+    return {"job_id": finished.job.id, "job_name": finished.job.suffix or finished.job.id, "pseudonyms": pseudonyms}
+
+
+def agreement_values(
+    session: Session, finished: FinishedJob, name: str | None, after: str | None, *, pseudonyms: bool
+) -> dict[str, Any]:
+    """Everything that the template of the agreement page reads. Raises NotFound."""
+    chosen = _chosen(session, finished, name, pseudonyms=pseudonyms)
+    wanted = PairQuery(annotator=chosen, after=after, limit=PAIRS_PER_PAGE, pseudonyms=pseudonyms)
+    suspicious = PairQuery(suspicious=True, limit=SUSPICIOUS_SHOWN, pseudonyms=pseudonyms)
+    return about(finished, pseudonyms=pseudonyms) | {
+        "overview": crowd.get_agreement(session, finished),
+        "matrix": crowd.agreement_matrix(session, finished, pseudonyms=pseudonyms),
+        "pairs": None if name and chosen is None else crowd.list_pairs(session, finished, wanted),
+        "suspicious": crowd.list_pairs(session, finished, suspicious),
+        "name": name,
+        "after": after,
+        "link": _linker(f"/jobs/{finished.job.id}/agreement", name),
+        "several_tasks": len(finished.tasks) > 1,
+    }
+
+
+def _chosen(session: Session, finished: FinishedJob, name: str | None, *, pseudonyms: bool) -> str | None:
+    """The id of the first annotator whose name contains this one."""
+    if not name:
+        return None
+    query = AnnotatorQuery(name=name, sort="-n", limit=1, pseudonyms=pseudonyms)
+    return next((row.id for row in reports.list_annotators(session, finished, query).data), None)
+
+
+def _linker(path: str, name: str | None) -> Callable[[str], str]:
+    def link(after: str) -> str:
+        wanted = {"name": name, "after": after}
+        return f"{path}?" + urlencode({key: value for key, value in wanted.items() if value}) + "#pairs"
+
+    return link
+
+
+def comparison_values(
+    session: Session, principal: Principal, finished: FinishedJob, other_id: str | None, *, pseudonyms: bool
+) -> dict[str, Any]:
+    """What the template of the comparison reads; without another job, those to choose from. Raises as `compare`."""
+    found = None
+    if other_id:
+        other = reports.find_finished_job(session, principal.project_id, other_id)
+        found = comparison.compare(session, finished, other, pseudonyms=pseudonyms)
+    return about(finished, pseudonyms=pseudonyms) | {
+        "comparison": found,
+        "other_id": other_id,
+        "jobs": _finished_jobs(session, principal, finished),
+    }
+
+
+def _finished_jobs(session: Session, principal: Principal, finished: FinishedJob) -> list[Any]:
+    """The newest other jobs that have a report."""
+    page = Page(after=None, limit=JOBS_OFFERED, order="desc")
+    jobs = fine_tuning.list_jobs(session, principal.project_id, page, None)
+    found = answers.job_answers(session, jobs)
+    return [job for job in found if job.status == "succeeded" and job.id != finished.job.id]
+
+
+def what_if_values(session: Session, finished: FinishedJob, without: list[str], *, pseudonyms: bool) -> dict[str, Any]:
+    """What the template of the what-if reads: whom to leave out, and what follows. Raises NotFound, Conflict."""
+    offered = reports.list_annotators(
+        session, finished, AnnotatorQuery(limit=ANNOTATORS_OFFERED, pseudonyms=pseudonyms)
+    )
+    found = None
+    if without:
+        found = what_if.what_if_without(session, finished, without, pseudonyms=pseudonyms)
+    names = reports.names_of(
+        session, finished, [reports.number_in_id(one, "ann_", "annotator") for one in without], pseudonyms=pseudonyms
+    )
+    return about(finished, pseudonyms=pseudonyms) | {
+        "annotators": offered,
+        "without": without,
+        "left_out": list(names.values()),
+        "found": found,
+    }
+
+
+def printed_values(session: Session, finished: FinishedJob, *, pseudonyms: bool) -> dict[str, Any]:
+    """What the printed report reads: the overview, who stands out, what to label again."""
+    rows = reports.list_annotators(session, finished, AnnotatorQuery(limit=PRINTED_ANNOTATORS, pseudonyms=pseudonyms))
+    answer = answers.job_answer(session, finished.job)
+    items = None
+    if finished.dataset_key is not None:
+        items = reports.list_items(session, finished, ItemQuery(limit=PRINTED_ITEMS, pseudonyms=pseudonyms)).data
+    return about(finished, pseudonyms=pseudonyms) | {
+        "job": answer,
+        "overview": crowd.get_agreement(session, finished),
+        "annotators": rows,
+        "items": items,
+        "chance": finished.chance(None),
+    }

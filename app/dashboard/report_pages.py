@@ -1,0 +1,111 @@
+"""The pages of a finished job's report, beside the job's own: agreement, comparison, what-if, decisions, on paper."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.access.authentication import PrincipalDep
+from app.dashboard.crowd_page import agreement_values, comparison_values, printed_values, what_if_values
+from app.dashboard.pseudonyms import PseudonymsDep
+from app.dashboard.rendering import PageRoute, page
+from app.dependencies import SessionDep
+from app.reports import decisions
+from app.reports.decisions import DecisionRequest
+from app.reports.routes import FinishedJobDep
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+class PairsPageQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str | None = Field(None, max_length=200)
+    after: str | None = None
+
+
+class ComparePageQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    with_: str | None = Field(None, alias="with")
+
+
+class WhatIfPageQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    without: list[str] = Field([], max_length=1000)
+
+
+class DecisionForm(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    csrf_token: str = ""
+    action: Literal["keep", "retrain", "pause", "drop"]
+    note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$")
+
+
+@router.get("/jobs/{job_id}/agreement")
+def agreement_page(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    finished: FinishedJobDep,
+    pseudonyms: PseudonymsDep,
+    query: Annotated[PairsPageQuery, Query()],
+) -> HTMLResponse:
+    """Who agrees with whom, who may be copying, and what everybody confuses."""
+    values = agreement_values(session, finished, query.name, query.after, pseudonyms=pseudonyms)
+    return page(request, "report/agreement.html", **values)
+
+
+@router.get("/jobs/{job_id}/compare")
+def compare_page(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    finished: FinishedJobDep,
+    pseudonyms: PseudonymsDep,
+    query: Annotated[ComparePageQuery, Query()],
+) -> HTMLResponse:
+    """This report beside that of another job."""
+    values = comparison_values(session, principal, finished, query.with_, pseudonyms=pseudonyms)
+    return page(request, "report/compare.html", **values)
+
+
+@router.get("/jobs/{job_id}/what_if")
+def what_if_page(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    finished: FinishedJobDep,
+    pseudonyms: PseudonymsDep,
+    query: Annotated[WhatIfPageQuery, Query()],
+) -> HTMLResponse:
+    """The report without chosen annotators."""
+    values = what_if_values(session, finished, query.without, pseudonyms=pseudonyms)
+    return page(request, "report/what_if.html", **values)
+
+
+@router.get("/v1/fine_tuning/jobs/{job_id}/report.html")
+def printed_report(
+    request: Request,
+    session: SessionDep,
+    principal: PrincipalDep,
+    finished: FinishedJobDep,
+    pseudonyms: PseudonymsDep,
+) -> HTMLResponse:
+    """The report on one page that prints."""
+    return page(request, "report/print.html", **printed_values(session, finished, pseudonyms=pseudonyms))
+
+
+@router.post("/jobs/{job_id}/annotators/{annotator_id}/decisions")
+def decide(
+    session: SessionDep,
+    principal: PrincipalDep,
+    finished: FinishedJobDep,
+    annotator_id: str,
+    form: Annotated[DecisionForm, Form()],
+) -> Response:
+    """The form on an annotator's page."""
+    request = DecisionRequest(action=form.action, note=form.note)
+    decisions.decide(session, principal, finished, annotator_id, request)
+    return RedirectResponse(f"/jobs/{finished.job.id}/annotators/{annotator_id}#decisions", 303)
