@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
+from realm_core.constant_answers import constant_cells, without_constant
 from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot, cross_fit, cross_fit_plain
 from realm_core.reliability import Report, build_report
 from realm_core.topics import topics
@@ -298,7 +299,8 @@ def _read(
     except UnreadableInput as error:
         raise NotIdentifiable(str(error)) from error
     embeddings, scores = scorer.read(encoded)
-    zero_shot = calibrate_zero_shot(annotations, scores, (1.0,) if continues else scorer.zero_shot_scales)
+    scales = (1.0,) if continues else scorer.zero_shot_scales
+    zero_shot = calibrate_zero_shot(without_constant(annotations), scores, scales)
     if not continues:
         scorer.start_at(zero_shot.scale)
     return embeddings, zero_shot
@@ -322,6 +324,8 @@ def _start_channel(
     channel_class = CHANNELS.get(plan.channel, ScalarChannel)
     accuracy, count = torch.from_numpy(zero_shot.truth.accuracy), torch.from_numpy(_labels_per_cell(annotations))
     n_answers = torch.from_numpy(_answers_per_task(annotations))
+    chance = (1 / n_answers).expand_as(accuracy)
+    accuracy = torch.where(torch.from_numpy(constant_cells(annotations)), chance, accuracy)
     start = torch.full_like(accuracy, 0.5)
     if config.hyperparameters.preset == "default":
         start = channel_class.probability_of(accuracy, n_answers)
