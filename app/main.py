@@ -18,9 +18,9 @@ import app.annotators.routes
 import app.dashboard.dataset_pages
 import app.dashboard.model_pages
 import app.dashboard.pages
+import app.dashboard.prompt_pages
 import app.dashboard.pseudonyms
 import app.dashboard.report_pages
-import app.dashboard.prompt_pages
 import app.datasets.file_routes
 import app.datasets.routes
 import app.fine_tuning.metrics
