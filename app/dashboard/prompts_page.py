@@ -28,7 +28,7 @@ def prompts_values(
 ) -> dict[str, Any]:
     """Everything that the template of the queue reads. Raises NotFound, Conflict, Unprocessable."""
     finished = reports.find_finished_job(session, principal.project_id, job_id)
-    coverages = [relabelling.get_coverage(session, finished, CoverageQuery(target=target)) for target in TARGETS]
+    coverages = relabelling.get_coverages(session, finished, [CoverageQuery(target=target) for target in TARGETS])
     return {
         "job_id": job_id,
         "job_name": finished.job.suffix or job_id,

@@ -17,23 +17,32 @@ REVIEWERS = 5
 
 def get_coverage(session: Session, finished: FinishedJob, query: CoverageQuery) -> Coverage:
     """The coverage–accuracy curve, and what it takes to reach a target. Counted in bins of a thousandth."""
+    return get_coverages(session, finished, [query])[0]
+
+
+def get_coverages(session: Session, finished: FinishedJob, queries: Sequence[CoverageQuery]) -> list[Coverage]:
+    """The same for several targets, counted once."""
     bins = relabelling_queries.probability_bins(session, finished.job.key)
+    cost = relabelling_queries.mean_cost(session, finished.job.key)
+    return [_coverage(finished.job.id, bins, cost, query) for query in queries]
+
+
+def _coverage(job_id: str, bins: Sequence[Bin], cost: float | None, query: CoverageQuery) -> Coverage:
     n_items = sum(one.n for one in bins)
     total = sum(one.total for one in bins)
-    relabel = _relabelling(bins, n_items * query.target - total, query.relabelled_accuracy)
-    cost = relabelling_queries.mean_cost(session, finished.job.key)
+    found = _relabelling(bins, n_items * query.target - total, query.relabelled_accuracy)
     return Coverage(
-        job_id=finished.job.id,
+        job_id=job_id,
         n_items=n_items,
         expected_accuracy=total / max(n_items, 1),
         target=query.target,
-        relabel=None
-        if relabel is None
-        else Relabelling(
-            n_items=relabel[0], threshold=relabel[1], cost=None if cost is None else round(cost * relabel[0], 2)
-        ),
+        relabel=None if found is None else _priced(*found, cost),
         curve=_curve(bins, n_items),
     )
+
+
+def _priced(n_items: int, threshold: float, cost: float | None) -> Relabelling:
+    return Relabelling(n_items=n_items, threshold=threshold, cost=None if cost is None else round(cost * n_items, 2))
 
 
 def _relabelling(bins: Sequence[Bin], lacking: float, accuracy: float) -> tuple[int, float] | None:
