@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 Json = dict[str, Any]
+_PAUSES = (0.5, 2.0)  # before a request is tried again
 
 
 class RequestFailed(Exception):
@@ -44,10 +47,36 @@ class Transport:
         self._http.close()
 
     def request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        """One call. Raises RequestFailed or ServiceUnreachable."""
-        with _translated_errors(self._base_url):
-            response = self._http.request(method, path, **kwargs)
-        _raise_for_problem(response)
+        """One call, tried again where that is safe. Raises RequestFailed or ServiceUnreachable.
+
+        A POST has an Idempotency-Key, the same in every try: what the service has done already it does not do twice.
+        """
+        if method == "POST":
+            kwargs["headers"] = {"Idempotency-Key": uuid.uuid4().hex, **kwargs.get("headers", {})}
+        for pause in _PAUSES if _may_be_sent_again(method, kwargs.get("content")) else ():
+            answer = self._try(method, path, **kwargs)
+            if not isinstance(answer, Exception):
+                return answer
+            time.sleep(pause)
+        answer = self._try(method, path, **kwargs)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _try(self, method: str, path: str, **kwargs: Any) -> httpx.Response | RequestFailed | ServiceUnreachable:
+        """The answer, or an error that may pass. Raises RequestFailed or ServiceUnreachable for one that does not."""
+        try:
+            with _translated_errors(self._base_url):
+                response = self._http.request(method, path, **kwargs)
+            _raise_for_problem(response)
+        except RequestFailed as refused:
+            if refused.status == 503 or refused.code == "idempotency_key_in_use":
+                return refused
+            raise
+        except ServiceUnreachable as lost:
+            if isinstance(lost.__cause__, httpx.ReadError | httpx.RemoteProtocolError):
+                return lost
+            raise
         return response
 
     def request_object(self, method: str, path: str, **kwargs: Any) -> Json:
@@ -79,6 +108,11 @@ class Resource:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+
+def _may_be_sent_again(method: str, content: object) -> bool:
+    """What is streamed can be sent once only; PUT and DELETE would find that their first try has changed things."""
+    return method in ("GET", "POST") and (content is None or isinstance(content, bytes | str))
 
 
 def segment(id_: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -126,6 +128,37 @@ def test_an_answer_that_is_not_ours_is_told() -> None:
             pytest.raises(RequestFailed, match="not an answer of the REALM service"),
         ):
             client.datasets.retrieve("ds_1")
+
+
+def test_a_post_whose_answer_was_lost_is_sent_again_and_done_once(api: RealmClient, live_url: str) -> None:
+    """Between the client and the service stands somebody who passes the first request on, and not its answer."""
+    target = urlsplit(live_url)
+    keys: list[bytes] = []
+
+    def serve(server: socket.socket) -> None:
+        for lost in (True, False):
+            connection, _ = server.accept()
+            with connection, socket.create_connection((str(target.hostname), int(target.port or 0))) as onward:
+                request = connection.recv(65536)
+                while b"\r\n\r\n{" not in request:
+                    request += connection.recv(65536)
+                keys.extend(re.findall(rb"(?i)idempotency-key: (\w+)", request))
+                onward.sendall(request.replace(b"keep-alive", b"close"))
+                answer = b"".join(iter(lambda: onward.recv(65536), b""))
+                if not lost:
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        key = api._transport._http.headers["Authorization"].removeprefix("Bearer ")
+        with RealmClient(f"http://127.0.0.1:{server.getsockname()[1]}", key) as client:
+            rows = [{"prompt": "red?", "annotator": "ann", "label": "yes"}]
+            dataset = client.datasets.create(rows, name="once")
+        thread.join()
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert [one["id"] for one in api.datasets.list()] == [dataset["id"]]
 
 
 @pytest.mark.parametrize(
