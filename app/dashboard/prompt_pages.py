@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.access.authentication import PrincipalDep
 from app.dashboard.prompts_page import PROMPTS_PER_PAGE, prompt_values, prompts_values
+from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
 from app.reports.schemas import ItemQuery, ItemSort
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-
-
-def _pseudonyms(request: Request) -> bool:
-    """Whether this browser wants annotators to be called by their ids."""
-    return request.cookies.get("realm_pseudonyms") == "on"
-
-
-PseudonymsDep = Annotated[bool, Depends(_pseudonyms)]
 
 
 class PromptsQuery(BaseModel):
