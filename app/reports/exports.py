@@ -34,9 +34,9 @@ from app.reports.schemas import (
     Table,
 )
 from app.reports.service import FinishedJob
+from app.spreadsheets import safe_cell
 
 ROWS_PER_PAGE = 1000
-FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 Columns = dict[str, pl.DataType]
 _VOTE = pl.Struct({"annotator": pl.String, "label": pl.String})
@@ -201,12 +201,10 @@ def _csv_text(rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell: texts that a spreadsheet would run start with an apostrophe, lists are JSON."""
+    """A value as a cell: texts are safe for spreadsheets, lists are JSON."""
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
+    return safe_cell(value) if isinstance(value, str) else value
 
 
 def _json(pages: Iterator[list[FlatRow]], columns: Columns) -> Iterator[str]:

@@ -93,7 +93,7 @@ def test_csv_cells_are_no_formulas(report: ReportApi) -> None:
             assert not cell.startswith("-") or float(cell) <= 0
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"])
 def test_texts_that_a_spreadsheet_would_run_start_with_an_apostrophe(text: str) -> None:
     assert exports._cell(text) == "'" + text
 
