@@ -96,8 +96,13 @@ def fast_clock(stage: Stage) -> Trial:
 
 def cancel_races_with_success(stage: Stage) -> Trial:
     """A cancel arrives when the job is about to succeed: what the answer promised is what happens."""
-    job = stage.start()
-    time.sleep(stage.random.uniform(0.5, 1.1) * stage.seconds["aggregation"])
+    undisturbed, job = stage.start(), stage.start()
+    wait_for(lambda: stage.attempt_of(undisturbed))
+    began = time.monotonic()
+    stage.end_of(undisturbed)
+    usual = time.monotonic() - began
+    wait_for(lambda: stage.attempt_of(job))
+    time.sleep(stage.random.uniform(0.7, 1.1) * usual)
     asked = time.monotonic()
     try:
         stage.client.fine_tuning.jobs.cancel(job)
