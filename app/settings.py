@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     )
     predict_threads: int = Field(1, ge=1, description="CPU threads of the models that answer at predict.")
     predict_precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: half the memory and faster on CPUs with bf16; probabilities move by about .01."
+        "float32",
+        description="bfloat16: half the memory and faster on CPUs with bf16; probabilities move by about .01.",
     )
     predict_timeout_seconds: float = Field(30.0, gt=0, description="Longest that a predict request waits.")
     max_predict_inputs: int = Field(1000, ge=1, description="Most inputs of one predict request.")
