@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import httpx
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -347,3 +349,78 @@ def test_new_pages_fit_a_phone(browser: Browser, site: Site, scheme: Literal["li
         assert width <= 360, path
     context.close()
     assert visit.complaints == []
+
+
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+
+
+def report_paths(site: Site) -> list[str]:
+    """Every page about a finished job, with an annotator who has something on each part of theirs."""
+    job = f"/jobs/{site.dated_job.id}"
+    worst = first_annotator(site)
+    return [
+        job,
+        f"{job}/annotators/{worst}",
+        f"{job}/agreement",
+        f"{job}/compare?with={site.job.id}",
+        f"{job}/what_if?without={worst}",
+        f"/v1/fine_tuning/jobs/{site.dated_job.id}/report.html",
+    ]
+
+
+def first_annotator(site: Site) -> str:
+    headers = {"Authorization": f"Bearer {site.project.admin_key}"}
+    path = f"{site.url}/v1/fine_tuning/jobs/{site.dated_job.id}/annotators?limit=1"
+    return str(httpx.get(path, headers=headers).json()["first_id"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(browser: Browser, site: Site, scheme: Literal["light", "dark"]) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    log_in(context, site, site.project.admin_key)
+    visit = Visit(context, site.url)
+    found = []
+    for path in ["/", "/docs", f"/jobs/{queue_job(site.project.id).id}", *report_paths(site)]:
+        violations = Axe().run(visit.open(path), options=WCAG).response["violations"]
+        found += [(path, one["id"], [node["target"] for node in one["nodes"]][:3]) for one in violations]
+    context.close()
+    assert found == []
+    assert visit.complaints == []
+
+
+def test_axe_would_find_one(visit: Visit) -> None:
+    page = visit.open("/")
+    page.evaluate("document.querySelector('main').append(document.createElement('input'))")
+    violations = Axe().run(page, options=WCAG).response["violations"]
+    assert "label" in {one["id"] for one in violations}
+
+
+def test_report_pages_fit_a_phone(browser: Browser, site: Site) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    log_in(context, site, site.project.admin_key)
+    visit = Visit(context, site.url)
+    for path in report_paths(site):
+        page = visit.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+    context.close()
+    assert visit.complaints == []
+
+
+def test_a_manager_reads_decides_and_looks_at_the_crowd(visit: Visit, site: Site) -> None:
+    page = visit.open(f"/jobs/{site.dated_job.id}")
+    people = page.locator("section", has=page.get_by_role("heading", name="Where to look first"))
+    people.get_by_role("link", name="swap sam").click()
+    page.get_by_label("Retrain").check()
+    page.get_by_label("Why").fill("takes one for the other")
+    page.get_by_role("button", name="Note it").click()
+    expect(page.locator(".decisions li").first).to_contain_text("takes one for the other")
+    page.get_by_role("link", name="Agreement", exact=True).click()
+    page.wait_for_selector("#matrix-plot .heatmaplayer image")
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download as CSV").first.click()
+    assert started.value.suggested_filename == f"{site.dated_job.id}-confused-answers.csv"
+    page.get_by_role("link", name="What if").click()
+    page.get_by_label("swap sam").check()
+    page.get_by_role("button", name="Work it out").click()
+    expect(page.get_by_role("heading", name="Without swap sam")).to_be_visible()
