@@ -16,7 +16,7 @@ from realm_core.constant_answers import constant_cells, without_constant
 from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot, cross_fit, cross_fit_plain
 from realm_core.reliability import Report, build_report
 from realm_core.topics import topics
-from realm_core.truth_choice import best_truth
+from realm_core.truth_choice import best_truth, renamed_by_words
 
 if TYPE_CHECKING:
     from realm_core.channels import Channel
@@ -249,6 +249,8 @@ def prepare(
         choice = best_truth(annotations, zero_shot.log_p)
         plan = replace(plan, channel=choice.candidate.channel)
         reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
+    if plan.channel == "confusion" and config.method == "realm":
+        zero_shot = replace(zero_shot, truth=renamed_by_words(annotations, zero_shot.log_p, zero_shot.truth))
     informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
     z = topics(embeddings)
     channel = _start_channel(scorer, informative, z, zero_shot, plan, config)

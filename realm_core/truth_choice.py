@@ -184,6 +184,17 @@ def _predictive(
     return np.log(np.maximum(np.concatenate(parts), LEAST_LIKELIHOOD))
 
 
+def renamed_by_words(annotations: Annotations, log_prior: FloatArray, truth: Truth) -> Truth:
+    """Dawid–Skene from `truth` or from the labels alone, whichever explains labels and words better.
+
+    Matrices explain labels of a renamed truth (everybody's y is another's y + 1) as well as those of the truth, so that
+    between such modes only `log_prior` (N, Kmax), a model's log p(y | x), decides. One accuracy per annotator is not
+    so fair: where wrong answers go to one place, it prefers the mode that has fewer of them, whatever the words say.
+    """
+    starts = (truth.posterior, None)
+    return max((dawid_skene(annotations, log_prior, start=start) for start in starts), key=lambda t: t.log_likelihood)
+
+
 def predictive_likelihood(annotations: Annotations, truth: Truth) -> FloatArray:
     """Σ_y q_i(y) π_r(l | y) of each label, with q and π of `truth`, which has not seen these labels. (L,)"""
     task = annotations.item_task[annotations.item]

@@ -11,7 +11,7 @@ import pytest
 from realm_core.aggregation import Truth, dawid_skene, one_coin
 from realm_core.annotations import Annotations
 from realm_core.simulation import Behaviour, simulate_behaviours
-from realm_core.truth_choice import affords_confusion, best_truth, predictive_likelihood
+from realm_core.truth_choice import affords_confusion, best_truth, predictive_likelihood, renamed_by_words
 from tests.realm_core.crowds import annotations_of, behaving_crowd, imperfect_log_p, one_coin_crowd
 
 
@@ -116,3 +116,14 @@ def test_predictive_likelihood_of_a_label_by_hand() -> None:
     np.testing.assert_allclose(coins, [0.5 * 0.8 + 0.5 * 0.1, 0.2 * 0.6 + 0.8 * 0.2])
     rows = predictive_likelihood(crowd, Truth(posterior, np.array([[0.8], [0.6]]), confusion, 0.0))
     np.testing.assert_allclose(rows, [0.5 * 0.8 + 0.5 * 0.1, 0.2 * 0.8 + 0.8 * 0.1])
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_words_decide_between_truths_that_explain_labels_alike(shift: int) -> None:
+    crowd = one_coin_crowd([0.9, 0.1, 0.1], n_items=500, n_answers=3, seed=1, noise="systematic")
+    assert crowd.gold is not None
+    log_p = imperfect_log_p(crowd, seed=2, strength=0.5)
+    assert (log_p.argmax(axis=1) == crowd.gold).mean() < 0.6
+    renamed = np.eye(3)[(crowd.gold + shift) % 3]
+    start = replace(one_coin(crowd, log_p), posterior=renamed)
+    assert _share_right(renamed_by_words(crowd, log_p, start), crowd) > 0.9
