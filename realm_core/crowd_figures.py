@@ -16,19 +16,31 @@ from realm_core.report_evidence import Evidence
 from realm_core.truth_choice import Candidate
 
 N_BINS = 20
+N_FINE_BINS = 1000
 MOST_PAIRS_OF_ANSWERS = 20
 MIN_EXPECTED = 5.0  # labels where an answer is probably right, for an annotator to be counted among those who saw it
 WIDESPREAD, NOTABLE = 0.5, 0.05  # of the annotators take one answer for the other; of the better half's labels
 
 
 def crowd_figures(evidence: Evidence, candidate: Candidate) -> dict[str, Any]:
-    """`certainty` (histogram), `answers` (agreement on each), `confused_answers`, and the method, to repeat it."""
+    """`certainty` (histograms, coarse and fine), `answers` (agreement on each), `confused_answers`, how often each
+    answer of each task was given (`label_counts`), and the method, to repeat it."""
+    probability = evidence.truth.posterior.max(axis=1)
     return {
         "answer_shares": candidate.shares,
-        "certainty": _certainty(evidence.truth.posterior.max(axis=1)),
+        "label_counts": _label_counts(evidence),
+        "certainty": _certainty(probability),
+        "fine_certainty": _fine_certainty(probability),
         "answers": label_alphas(evidence.table, evidence.fixed_answers),
         "confused_answers": _confused_answers(evidence),
     }
+
+
+def _label_counts(evidence: Evidence) -> list[list[int]]:
+    """How often each answer was given by everybody, task by task."""
+    table = evidence.table
+    of_pool = evidence.label_counts.reshape(-1, table.n_tasks, table.n_answers).sum(axis=0)
+    return [of_pool[task, :k].tolist() for task, k in enumerate(table.task_answers)]
 
 
 def _certainty(probability: FloatArray) -> list[dict[str, float]]:
@@ -38,6 +50,17 @@ def _certainty(probability: FloatArray) -> list[dict[str, float]]:
         {"low": round(float(low), 4), "high": round(float(high), 4), "n_items": int(n)}
         for n, low, high in zip(counts, edges, edges[1:], strict=False)
     ]
+
+
+def _fine_certainty(probability: FloatArray) -> list[tuple[int, int, float]]:
+    """The items in bins of a thousandth of probability: number of the bin, of its items, sum of their probabilities.
+
+    The least certain first; bins without items are left out.
+    """
+    number = np.minimum((probability * N_FINE_BINS).astype(np.intp), N_FINE_BINS - 1)
+    counts = np.bincount(number, minlength=N_FINE_BINS)
+    totals = np.bincount(number, weights=probability, minlength=N_FINE_BINS)
+    return [(int(bin_), int(counts[bin_]), float(totals[bin_])) for bin_ in np.flatnonzero(counts)]
 
 
 def _confused_answers(evidence: Evidence) -> list[dict[str, Any]]:

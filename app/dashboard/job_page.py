@@ -13,7 +13,7 @@ from app.access.service import Principal
 from app.dashboard.flags import tone
 from app.database.tables import Job
 from app.datasets import service as datasets
-from app.dependencies import Page
+from app.dependencies import Page, PageOf
 from app.fine_tuning import answers
 from app.fine_tuning import service as fine_tuning
 from app.fine_tuning.schemas import JobAnswer
@@ -83,12 +83,13 @@ def _measured(session: Session, principal: Principal, job_id: str) -> dict[str, 
 
 
 def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> dict[str, Any]:
-    rows = reports.list_annotators(session, finished, query)
+    first = _first(session, finished, query)
+    rows = _rows(session, finished, query, first)
     overview = crowd.get_agreement(session, finished)
     ids = [row.id for row in rows.data]
     return {
         "pseudonyms": query.pseudonyms,
-        "first_people": _first_people(session, finished, pseudonyms=query.pseudonyms),
+        "first_people": _first_people(session, finished, query, first),
         "certainty": _occurring(overview.certainty),
         "decided": decisions.latest_actions(session, finished, ids),
         "timed": any(row.median_seconds is not None for row in rows.data),
@@ -100,15 +101,35 @@ def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuer
         "query": query,
         "link": _linker(finished.job.id, query),
         "annotators": rows,
-        "plot": _plot(session, finished, query),
+        "plot": _plot(finished, query, first),
         "items": _items(session, finished, pseudonyms=query.pseudonyms),
     }
 
 
-def _first_people(session: Session, finished: FinishedJob, *, pseudonyms: bool) -> list[AnnotatorRow]:
-    """Those with a flag that says more than that they have too few labels."""
-    first = reports.list_annotators(session, finished, AnnotatorQuery(limit=PEOPLE_FIRST, pseudonyms=pseudonyms))
-    return [row for row in first.data if set(row.flags) - {"too_few_labels"}]
+def _first(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> PageOf[AnnotatorRow]:
+    """The annotators whom the default order puts first, of those whom the table is about."""
+    wanted = query.model_copy(update={"sort": "concern", "after": None, "limit": MARKS_IN_PLOT})
+    return reports.list_annotators(session, finished, wanted)
+
+
+def _rows(
+    session: Session, finished: FinishedJob, query: AnnotatorQuery, first: PageOf[AnnotatorRow]
+) -> PageOf[AnnotatorRow]:
+    """The page of the table, which is mostly a part of what is there already."""
+    if query.sort == "concern" and query.after is None and query.limit < MARKS_IN_PLOT:
+        return PageOf[AnnotatorRow].of(first.data[: query.limit + 1], query.limit)
+    return reports.list_annotators(session, finished, query)
+
+
+def _first_people(
+    session: Session, finished: FinishedJob, query: AnnotatorQuery, first: PageOf[AnnotatorRow]
+) -> list[AnnotatorRow]:
+    """Those of everybody with a flag that says more than that they have too few labels."""
+    people = first.data
+    if query.name or query.task:
+        wanted = AnnotatorQuery(limit=PEOPLE_FIRST, pseudonyms=query.pseudonyms)
+        people = reports.list_annotators(session, finished, wanted).data
+    return [row for row in people[:PEOPLE_FIRST] if set(row.flags) - {"too_few_labels"}]
 
 
 def _occurring(certainty: list[CertaintyBin]) -> list[CertaintyBin]:
@@ -136,10 +157,8 @@ def _linker(job_id: str, query: AnnotatorQuery) -> Callable[..., str]:
     return link
 
 
-def _plot(session: Session, finished: FinishedJob, query: AnnotatorQuery) -> dict[str, Any]:
-    """The annotators whom the default order puts first, from the least accurate to the most."""
-    wanted = AnnotatorQuery(name=query.name, task=query.task, limit=MARKS_IN_PLOT, pseudonyms=query.pseudonyms)
-    first = reports.list_annotators(session, finished, wanted)
+def _plot(finished: FinishedJob, query: AnnotatorQuery, first: PageOf[AnnotatorRow]) -> dict[str, Any]:
+    """Of those, whose accuracy is known, from the least accurate to the most."""
     known = [row for row in first.data if row.accuracy.value is not None]
     return {
         "rows": [_mark(row) for row in sorted(known, key=lambda row: row.accuracy.value or 0.0)],

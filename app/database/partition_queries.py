@@ -29,6 +29,7 @@ _CONSTRAINTS = {
     "items": ("PRIMARY KEY (dataset_key, item)", "UNIQUE (dataset_key, key)"),
     "annotations": ("PRIMARY KEY (dataset_key, item, annotator, added_in)",),
 }
+_INDEXES = {"annotations": ("annotator",)}  # beside those of the constraints; by ATTACH they become the parent's
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 _ROWS_PER_WRITE = 100_000
 _POSTGRES_EPOCH = 946_684_800  # 2000-01-01 in unix seconds
@@ -55,9 +56,11 @@ def create(session: Session, dataset_key: int) -> None:
 
 
 def constrain(session: Session, parent: str, dataset_key: int) -> None:
-    """Build the constraints of a dataset's part of `parent`."""
+    """Build the constraints and indexes of a dataset's part of `parent`."""
     constraints = ", ".join(f"ADD {constraint}" for constraint in _CONSTRAINTS[parent])
     session.execute(text(f"ALTER TABLE {parent}_{dataset_key} {constraints}"))
+    for column in _INDEXES.get(parent, ()):
+        session.execute(text(f"CREATE INDEX ON {parent}_{dataset_key} ({column})"))
 
 
 def attach(session: Session, dataset_key: int) -> None:

@@ -1,37 +1,13 @@
-"""The report of a finished job: how certain its items are, and who is surest of being right."""
+"""The report of a finished job: what labels cost, and who is surest of being right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from sqlalchemy import Double, Integer, Row, cast, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from app.database.tables import ALL_TASKS, Annotator, AnnotatorReport, ItemReport
-
-N_BINS = 1000
-
-
-class Bin(NamedTuple):
-    """Items whose labels are about equally probable: `total` is the sum of their probabilities."""
-
-    low: float
-    high: float
-    n: int
-    total: float
-
-
-def probability_bins(session: Session, job_key: int) -> list[Bin]:
-    """The items in bins of a thousandth of probability, the least certain first; bins without items are left out."""
-    number = func.least(cast(func.floor(ItemReport.probability * N_BINS), Integer), N_BINS - 1)
-    query = (
-        select(number, func.count(), func.sum(cast(ItemReport.probability, Double)))
-        .where(ItemReport.job_key == job_key)
-        .group_by(number)
-        .order_by(number)
-    )
-    return [Bin(k / N_BINS, (k + 1) / N_BINS, n, total) for k, n, total in session.execute(query)]
+from app.database.tables import ALL_TASKS, Annotator, AnnotatorReport
 
 
 def mean_cost(session: Session, job_key: int) -> float | None:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Row, Select, Text, case, cast, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Float, Row, Select, cast, func, literal, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from app.database.tables import ALL_TASKS, Annotator, AnnotatorReport
+from app.database.tables import ALL_TASKS, HARMFUL_FLAGS, Annotator, AnnotatorReport
 
-HARMFUL_FLAGS = ["below_chance", "guesser", "always_same", "swaps", "drift"]
 AnnotatorRows = Sequence[Row[AnnotatorReport, str]]
-
-
-def _harmful() -> ColumnElement[bool]:
-    harmful: ColumnElement[bool] = AnnotatorReport.flags.overlap(cast(HARMFUL_FLAGS, ARRAY(Text)))
-    return harmful
-
-
-def _concern() -> ColumnElement[float]:
-    """Flagged annotators first, each group by lower accuracy; who has too few labels to tell comes last."""
-    rank = case((_harmful(), literal(0.0, Float)), (AnnotatorReport.accuracy.is_(None), literal(4.0, Float)), else_=2.0)
-    return rank + func.coalesce(AnnotatorReport.accuracy, literal(1.0, Float))
 
 
 def _sort_key(sort: str) -> tuple[ColumnElement[Any], bool]:
     """The expression to sort by, never null, and whether the largest comes first."""
     if sort == "concern":
-        return _concern(), False
+        return AnnotatorReport.concern.expression, False
     descending = sort.startswith("-")
     unknown = literal(-2.0 if descending else 2.0, Float)  # comes last
     columns: dict[str, ColumnElement[Any]] = {
@@ -127,15 +115,15 @@ def names_of(session: Session, job_key: int, annotators: Sequence[int]) -> dict[
     return dict(session.execute(query).all())
 
 
-def count_by_flag(session: Session, job_key: int) -> dict[str, int]:
-    """How many annotators carry each flag, over all tasks."""
-    flag = func.unnest(AnnotatorReport.flags).label("flag")
-    rows = select(flag).where(AnnotatorReport.job_key == job_key, AnnotatorReport.task == ALL_TASKS).subquery()
-    counts = select(rows.c.flag, func.count()).group_by(rows.c.flag)
-    return dict(session.execute(counts).all())
-
-
-def count_flagged(session: Session, job_key: int) -> int:
-    """How many annotators carry a flag that says more than that they have too few labels."""
-    over_all = (AnnotatorReport.job_key == job_key, AnnotatorReport.task == ALL_TASKS)
-    return session.execute(select(func.count()).where(*over_all, _harmful())).scalar_one()
+def count_flags(session: Session, job_key: int) -> tuple[int, dict[str, int]]:
+    """How many annotators carry a harmful flag, and how many each flag, over all tasks."""
+    query = (
+        select(AnnotatorReport.flags, func.count())
+        .where(AnnotatorReport.job_key == job_key, AnnotatorReport.task == ALL_TASKS, text("flags <> '{}'"))
+        .group_by(AnnotatorReport.flags)
+    )
+    n_harmful, of_flag = 0, Counter[str]()
+    for flags, n in session.execute(query):
+        n_harmful += n if set(flags) & set(HARMFUL_FLAGS) else 0
+        of_flag.update(dict.fromkeys(flags, n))
+    return n_harmful, dict(of_flag)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import REAL
 from sqlalchemy.orm import Session, defer
 
 from app.database.report_item_queries import Source
-from app.database.tables import ALL_TASKS, Annotation, AnnotatorReport, Item, ItemReport
+from app.database.tables import Annotation, Item, ItemReport
 
 JudgedLabels = Sequence[Row[ItemReport, Item, int, datetime | None, float]]
 Periods = Sequence[Row[datetime, datetime, int, float]]
@@ -91,20 +91,3 @@ def periods(session: Session, source: Source, annotator: int, n_periods: int) ->
         .order_by(dated.c.part)
     )
     return session.execute(query).all()
-
-
-def label_counts_of_all(session: Session, job_key: int) -> dict[tuple[int, int], int]:
-    """How often each answer was given by everybody, by numbers of task and answer."""
-    elements = func.jsonb_array_elements_text(AnnotatorReport.detail["label_counts"])
-    counts = elements.table_valued("value", with_ordinality="position").render_derived()
-    query = (
-        select(AnnotatorReport.task, counts.c.position, func.sum(cast(counts.c.value, Integer)))
-        .join(counts, literal(True))
-        .where(
-            AnnotatorReport.job_key == job_key,
-            AnnotatorReport.task != ALL_TASKS,
-            func.jsonb_typeof(AnnotatorReport.detail["label_counts"]) == "array",
-        )
-        .group_by(AnnotatorReport.task, counts.c.position)
-    )
-    return {(task, int(position) - 1): int(n) for task, position, n in session.execute(query)}

@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -32,6 +34,7 @@ from app.database.base import Base
 
 JOB_STATUSES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
 UNFINISHED = ("validating_files", "queued", "running")
+HARMFUL_FLAGS = ("below_chance", "guesser", "always_same", "swaps", "drift")
 ALL_TASKS = -1  # the `task` of an annotator's report row over all tasks
 
 Timestamp = DateTime(timezone=True)
@@ -241,7 +244,7 @@ class Annotation(Base):
     __tablename__ = "annotations"
     dataset_key: Mapped[int] = mapped_column(Integer, primary_key=True)
     item: Mapped[int] = mapped_column(Integer, primary_key=True)
-    annotator: Mapped[int] = mapped_column(Integer, primary_key=True)
+    annotator: Mapped[int] = mapped_column(Integer, primary_key=True, index=True)
     added_in: Mapped[int] = mapped_column(Integer, primary_key=True)
     superseded_in: Mapped[int | None] = mapped_column(Integer)
     label: Mapped[int] = mapped_column(SmallInteger)
@@ -362,8 +365,22 @@ class AnnotatorReport(Base):
     median_seconds: Mapped[float | None]  # per label; over all tasks only, as the cost
     mean_cost: Mapped[float | None]
     flags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # Whom to look at first: who carries a harmful flag below 2, then the others, then who has too few labels to tell;
+    # within each of them by accuracy.
+    concern: Mapped[float] = mapped_column(
+        Double,
+        Computed(
+            "CASE WHEN flags && ARRAY['" + "', '".join(HARMFUL_FLAGS) + "'] THEN 0"
+            " WHEN accuracy IS NULL THEN 4 ELSE 2 END + coalesce(accuracy, 1)",
+            persisted=True,
+        ),
+    )
     # {"confusion": K×K expected counts by true answer or null, "label_counts": [...], "drift": {...} or null, …}
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    __table_args__ = (
+        Index("ix_annotator_reports_concern", "job_key", "task", "concern", "annotator"),
+        Index("ix_annotator_reports_flagged", "job_key", "task", postgresql_where=text("flags <> '{}'")),
+    )
 
 
 class AnnotatorPair(Base):
@@ -418,4 +435,7 @@ class ItemReport(Base):
     relabel_gain: Mapped[float] = mapped_column(REAL)
     posterior: Mapped[list[float]] = mapped_column(ARRAY(REAL))  # K_i
     model_posterior: Mapped[list[float] | None] = mapped_column(ARRAY(REAL))  # K_i
-    __table_args__ = (Index("ix_item_reports_job_key_relabel_gain", "job_key", text("relabel_gain DESC"), "item"),)
+    __table_args__ = (
+        Index("ix_item_reports_job_key_relabel_gain", "job_key", text("relabel_gain DESC"), "item"),
+        Index("ix_item_reports_job_key_probability", "job_key", "probability", "item"),
+    )

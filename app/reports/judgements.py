@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from app.database import report_annotator_queries, report_judgement_queries
+from app.database import report_annotator_queries, report_crowd_queries, report_judgement_queries
 from app.database.report_judgement_queries import JudgedLabels
 from app.database.tables import ALL_TASKS, AnnotatorReport
 from app.dependencies import PageOf
@@ -72,28 +72,27 @@ def _judged_labels(finished: FinishedJob, rows: JudgedLabels) -> list[JudgedLabe
 def get_behaviour(session: Session, finished: FinishedJob, annotator_id: str) -> Behaviour:
     """What the annotator says beside what all say, and how well over time. Raises NotFound."""
     annotator, rows = _rows_of(session, finished, annotator_id)
-    of_all = report_judgement_queries.label_counts_of_all(session, finished.job.key)
+    of_all = report_crowd_queries.load_figures(session, finished.job.key)["label_counts"]
     return Behaviour(
         label_shares=[share for row in rows for share in _label_shares(finished, row, of_all)],
         periods=[] if finished.dataset_key is None else _periods(session, finished, annotator),
     )
 
 
-def _label_shares(finished: FinishedJob, row: AnnotatorReport, of_all: dict[tuple[int, int], int]) -> list[LabelShare]:
+def _label_shares(finished: FinishedJob, row: AnnotatorReport, of_all: list[list[int]]) -> list[LabelShare]:
     counts = row.detail.get("label_counts")
     if row.task == ALL_TASKS or counts is None or not finished.tasks[row.task].answers:
         return []
-    task = finished.tasks[row.task]
-    everything = sum(of_all[row.task, number] for number in range(len(counts)))
+    task, counts_of_all = finished.tasks[row.task], of_all[row.task]
     return [
         LabelShare(
             task=task.name,
             answer=answer,
             count=count,
             share=count / max(row.n, 1),
-            share_of_all=of_all[row.task, number] / max(everything, 1),
+            share_of_all=count_of_all / max(sum(counts_of_all), 1),
         )
-        for number, (answer, count) in enumerate(zip(task.answers, counts, strict=True))
+        for answer, count, count_of_all in zip(task.answers, counts, counts_of_all, strict=True)
     ]
 
 

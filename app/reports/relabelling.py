@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.database import relabelling_queries
-from app.database.relabelling_queries import Bin
+from app.database import relabelling_queries, report_crowd_queries
 from app.reports.relabelling_schemas import Coverage, CoveragePoint, CoverageQuery, Relabelling, Reviewer
 from app.reports.service import FinishedJob
+from realm_core.crowd_figures import N_FINE_BINS
 
 POINTS = 20
 REVIEWERS = 5
+
+
+class Bin(NamedTuple):
+    """Items whose labels are about equally probable: `total` is the sum of their probabilities."""
+
+    low: float
+    high: float
+    n: int
+    total: float
 
 
 def get_coverage(session: Session, finished: FinishedJob, query: CoverageQuery) -> Coverage:
@@ -22,7 +32,8 @@ def get_coverage(session: Session, finished: FinishedJob, query: CoverageQuery) 
 
 def get_coverages(session: Session, finished: FinishedJob, queries: Sequence[CoverageQuery]) -> list[Coverage]:
     """The same for several targets, counted once."""
-    bins = relabelling_queries.probability_bins(session, finished.job.key)
+    stored = report_crowd_queries.load_figures(session, finished.job.key)["fine_certainty"]
+    bins = [Bin(k / N_FINE_BINS, (k + 1) / N_FINE_BINS, n, total) for k, n, total in stored]
     cost = relabelling_queries.mean_cost(session, finished.job.key)
     return [_coverage(finished.job.id, bins, cost, query) for query in queries]
 

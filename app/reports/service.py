@@ -321,9 +321,6 @@ def names_of(
 
 def get_agreement(session: Session, finished: FinishedJob) -> Agreement:
     """The report's overview."""
-    key = finished.job.key
-    counts = {
-        "n_flagged": report_annotator_queries.count_flagged(session, key),
-        "flags": report_annotator_queries.count_by_flag(session, key),
-    }
-    return Agreement.model_validate({"job_id": finished.job.id, **(finished.job.summary or {}), **counts})
+    n_flagged, flags = report_annotator_queries.count_flags(session, finished.job.key)
+    counted = {"n_flagged": n_flagged, "flags": flags}
+    return Agreement.model_validate({"job_id": finished.job.id, **(finished.job.summary or {}), **counted})

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dataset_key", "item", "annotator", "added_in", name=op.f("pk_annotations")),
         postgresql_partition_by="LIST (dataset_key)",
     )
+    op.create_index(op.f("ix_annotations_annotator"), "annotations", ["annotator"], unique=False)
     op.create_table(
         "items",
         sa.Column("dataset_key", sa.Integer(), nullable=False),
@@ -272,6 +273,16 @@ def upgrade() -> None:
         sa.Column("median_seconds", sa.Double(), nullable=True),
         sa.Column("mean_cost", sa.Double(), nullable=True),
         sa.Column("flags", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column(
+            "concern",
+            sa.Double(),
+            sa.Computed(
+                "CASE WHEN flags && ARRAY['below_chance', 'guesser', 'always_same', 'swaps', 'drift'] THEN 0"
+                " WHEN accuracy IS NULL THEN 4 ELSE 2 END + coalesce(accuracy, 1)",
+                persisted=True,
+            ),
+            nullable=False,
+        ),
         sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(
             ["annotator"], ["annotators.id"], name=op.f("fk_annotator_reports_annotator"), ondelete="CASCADE"
@@ -282,6 +293,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_key", "annotator", "task", name=op.f("pk_annotator_reports")),
     )
     op.create_index(op.f("ix_annotator_reports_annotator"), "annotator_reports", ["annotator"], unique=False)
+    op.create_index(
+        "ix_annotator_reports_concern", "annotator_reports", ["job_key", "task", "concern", "annotator"], unique=False
+    )
+    op.create_index(
+        "ix_annotator_reports_flagged",
+        "annotator_reports",
+        ["job_key", "task"],
+        unique=False,
+        postgresql_where=sa.text("flags <> '{}'"),
+    )
     op.create_table(
         "annotator_pairs",
         sa.Column("job_key", sa.Integer(), nullable=False),
@@ -346,6 +367,9 @@ def upgrade() -> None:
         sa.Column("model_posterior", postgresql.ARRAY(sa.REAL()), nullable=True),
         sa.ForeignKeyConstraint(["job_key"], ["jobs.key"], name=op.f("fk_item_reports_job_key"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_key", "item", name=op.f("pk_item_reports")),
+    )
+    op.create_index(
+        "ix_item_reports_job_key_probability", "item_reports", ["job_key", "probability", "item"], unique=False
     )
     op.create_index(
         "ix_item_reports_job_key_relabel_gain",

@@ -441,3 +441,16 @@ def test_real_crowds(client: TestClient, name: str, items: int, annotators: int,
     data = (Path(REAL_CROWDS) / f"{name}.csv.gz").read_bytes()
     counts = created(upload(client, data))["counts"]
     assert (counts["items"], counts["annotators"], counts["labels"]) == (items, annotators, labels)
+
+
+def test_the_indexes_of_an_upload_are_those_of_the_whole_table(client: TestClient) -> None:
+    """Postgres would else have built them anew, against live rows, when the dataset became a part of it."""
+    created(upload(client, CSV.encode(), "text/csv"))
+    built = "SELECT count(*) FROM pg_index WHERE indrelid = (:table)::regclass"
+    with transaction() as session:
+        key = session.execute(text("SELECT max(key) FROM datasets")).scalar_one()
+        for table in ("items", "annotations"):
+            parent, part = (
+                session.execute(text(built), {"table": name}).scalar_one() for name in (table, f"{table}_{key}")
+            )
+            assert part == parent, table

@@ -10,8 +10,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.database.relabelling_queries import Bin
-from app.reports.relabelling import POINTS, _curve, _relabelling
+from app.reports.relabelling import POINTS, Bin, _curve, _relabelling
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import FinishedJob, crowd_rows, finish_job, upload
 
