@@ -71,5 +71,5 @@ def _routes(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, Ba
 
 
 def _is_page_of_a_job(path: str, route: BaseRoute) -> bool:
-    is_page = isinstance(route, APIRoute) and "GET" in (route.methods or ()) and not path.startswith("/v1/")
-    return is_page and re.match(r"/jobs/\{job_id\}", path) is not None
+    is_page = isinstance(route, APIRoute) and "GET" in (route.methods or ())
+    return is_page and re.match(r"/jobs/\{job_id\}|/v1/fine_tuning/jobs/\{job_id\}/report\.html", path) is not None
