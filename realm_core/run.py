@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from realm_core.annotations import Annotations, FloatArray
-from realm_core.config import Plan, Reasons, TrainingConfig, resolve
-from realm_core.constant_answers import constant_cells, without_constant
-from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot, cross_fit, cross_fit_plain
+from realm_core.config import Reasons, TrainingConfig
+from realm_core.cross_fitting import cross_fit, cross_fit_plain
+from realm_core.preparation import NotIdentifiable, Preparation, prepare, refuse_unanswerable
 from realm_core.reliability import Report, build_report
-from realm_core.topics import topics
-from realm_core.truth_choice import best_truth, renamed_by_words
 
 if TYPE_CHECKING:
     from realm_core.channels import Channel
     from realm_core.scorers.scorer import Scorer
     from realm_core.training import FitState
-
-
-class NotIdentifiable(Exception):
-    """The annotations cannot tell what is asked of them; the message is for the user."""
 
 
 class Observer(Protocol):
@@ -208,155 +201,10 @@ def _fine_tune(
     return Outcome(report, save_model(work / "model", model, facts))
 
 
-@dataclass(frozen=True, eq=False)
-class Preparation:
-    """Where training starts: the plan and its reasons, the channel, what the pretrained model says.
-
-    `annotations` are those that a model can learn from (more than one answer is possible); `embeddings` (N, E); `z`
-    (N, D) says what each prompt is about.
-    """
-
-    plan: Plan
-    reasons: Reasons
-    channel: Channel
-    annotations: Annotations
-    embeddings: NDArray[np.float32]
-    z: NDArray[np.float32]
-    zero_shot: ZeroShot
-    words: str
-
-
-def prepare(
-    scorer: Scorer, annotations: Annotations, config: TrainingConfig, base: Path | str | None = None
-) -> Preparation:
-    """Resolve what is "auto", read the prompts, and let scorer and channel start from it. Raises NotIdentifiable.
-
-    Where `base` is a fine-tuned model of the same tasks, its answers go on from where they were; else answers start
-    from their words.
-    """
-    from realm_core.checkpoint import restore_answers
-
-    plan, reasons = resolve(
-        config,
-        n_prompts=round(annotations.n_items * (1 - config.hyperparameters.held_out_fraction)),
-        n_tasks=len(annotations.tasks),
-        on_gpu=scorer.device.type == "cuda",
-        family=scorer.family,
-    )
-    continues = isinstance(base, Path) and restore_answers(base, scorer, annotations.tasks)
-    embeddings, zero_shot = _read(scorer, annotations, continues=continues)
-    if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
-        choice = best_truth(annotations, zero_shot.log_p)
-        plan = replace(plan, channel=choice.candidate.channel)
-        reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
-    if plan.channel == "confusion" and config.method == "realm":
-        zero_shot = replace(zero_shot, truth=renamed_by_words(annotations, zero_shot.log_p, zero_shot.truth))
-    informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
-    z = topics(embeddings)
-    channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
-    words = f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}."
-    if continues:
-        words = "The answers go on from the fine-tuned model, which knows the same tasks."
-    return Preparation(plan, reasons, channel, informative, embeddings, z, zero_shot, words)
-
-
 def _within(observer: Observer, phase: str, share: tuple[float, float]) -> Callable[[int, int, float], None]:
     """Progress of a phase as progress of the job."""
     start, end = share
     return lambda step, total, done: observer.progress(phase, step, total, start + (end - start) * min(done, 1.0))
-
-
-def refuse_unanswerable(annotations: Annotations, config: TrainingConfig) -> None:
-    """Refuse prompts that nothing can be learned from, and channels that do not fit them. Raises NotIdentifiable."""
-    counts = annotations.answer_counts
-    if not counts.all():
-        item = int(np.argmin(counts))
-        raise NotIdentifiable(
-            f"Item {annotations.item_ids[item]!r} has no options, and its task "
-            f"{annotations.tasks[annotations.item_task[item]].name!r} has no answers either."
-        )
-    if counts[annotations.item].max() < 2:
-        raise NotIdentifiable("Every prompt has one possible answer only, so its labels say nothing.")
-    own_options = any(own is not None for own in annotations.options or ())
-    if own_options and config.hyperparameters.channel == "confusion":
-        raise NotIdentifiable(
-            "The channel `confusion` needs the same answers for all prompts of a task, and some prompts have options "
-            "of their own; use `one_coin`."
-        )
-
-
-def _read(
-    scorer: Scorer, annotations: Annotations, *, continues: bool
-) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
-    """Read every prompt with the pretrained model, and let it start as sure of its answers as it deserves.
-
-    A model that continues is left as sure as it was.
-    """
-    from realm_core.scorers.inputs import UnreadableInput
-
-    if not continues:
-        scorer.start_answers(annotations.tasks)
-    try:
-        encoded = scorer.encode_items(annotations)
-    except UnreadableInput as error:
-        raise NotIdentifiable(str(error)) from error
-    embeddings, scores = scorer.read(encoded)
-    scales = (1.0,) if continues else scorer.zero_shot_scales
-    zero_shot = calibrate_zero_shot(without_constant(annotations), scores, scales)
-    if not continues:
-        scorer.start_at(zero_shot.scale)
-    return embeddings, zero_shot
-
-
-def _start_channel(
-    scorer: Scorer,
-    annotations: Annotations,
-    z: NDArray[np.float32],
-    zero_shot: ZeroShot,
-    plan: Plan,
-    config: TrainingConfig,
-) -> Channel:
-    """The channel to train: half trusting everybody in the paper's preset, else where truth inference ended."""
-    import torch
-
-    from realm_core.channels import CHANNELS, PerfectChannel, PromptChannel, ScalarChannel
-
-    if config.method == "supervised":
-        return PerfectChannel()
-    channel_class = CHANNELS.get(plan.channel, ScalarChannel)
-    accuracy, count = torch.from_numpy(zero_shot.truth.accuracy), torch.from_numpy(_labels_per_cell(annotations))
-    n_answers = torch.from_numpy(_answers_per_task(annotations))
-    chance = (1 / n_answers).expand_as(accuracy)
-    accuracy = torch.where(torch.from_numpy(constant_cells(annotations)), chance, accuracy)
-    start = torch.full_like(accuracy, 0.5)
-    if config.hyperparameters.preset == "default":
-        start = channel_class.probability_of(accuracy, n_answers)
-    if plan.channel in ("scalar", "prompt"):  # one column for all tasks
-        start, count = (
-            (start * count).sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1),
-            count.sum(1, keepdim=True),
-        )
-    if plan.channel == "prompt":
-        sizes = {"z_size": z.shape[1], "embedding_size": scorer.model.config.hidden_size}
-        return PromptChannel(start, count, n_answers, plan.expertise_pooling, **sizes)
-    return channel_class(start, count, n_answers, plan.expertise_pooling)
-
-
-def _labels_per_cell(annotations: Annotations) -> FloatArray:
-    counts = np.zeros((annotations.n_annotators, len(annotations.tasks)))
-    np.add.at(counts, (annotations.annotator, annotations.item_task[annotations.item]), 1.0)
-    return counts
-
-
-def _answers_per_task(annotations: Annotations) -> FloatArray:
-    """K of each task (T,); where prompts have their own options the harmonic mean over labels, so that w + (1−w)/K is
-    the mean accuracy.
-    """
-    task = annotations.item_task[annotations.item]
-    share = np.bincount(task, 1 / annotations.answer_counts[annotations.item], minlength=len(annotations.tasks))
-    count = np.bincount(task, minlength=len(annotations.tasks))
-    declared = np.array([max(len(task.answers), 1) for task in annotations.tasks], dtype=np.float64)
-    return np.divide(count, share, out=declared, where=count > 0).round(6)  # a sum of thirds is hardly ever whole
 
 
 def _trained_accuracy(scorer: Scorer, channel: Channel, start: Preparation) -> FloatArray | None:

@@ -6,7 +6,7 @@ import errno
 import sys
 
 from realm_core.base_models import BaseModelUnavailable
-from realm_core.run import NotIdentifiable
+from realm_core.preparation import NotIdentifiable
 from worker.failures import LESS_MEMORY, Failure
 
 

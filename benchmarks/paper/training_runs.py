@@ -23,7 +23,7 @@ from realm_core.aggregation import dawid_skene, majority_vote
 from realm_core.annotations import Annotations, FloatArray, IntArray, Task
 from realm_core.channels import PerfectChannel
 from realm_core.config import Hyperparameters, TrainingConfig
-from realm_core.run import prepare
+from realm_core.preparation import prepare
 from realm_core.scorers.scorer import Scorer
 from realm_core.simulation import Reading, simulate
 from realm_core.training import FitEvents, fit, predict_log_p

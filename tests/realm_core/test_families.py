@@ -18,7 +18,8 @@ from realm_core.channels import OneCoinChannel
 from realm_core.checkpoint import FineTuned, load_model, save_model
 from realm_core.config import Hyperparameters, TrainingConfig, resolve
 from realm_core.predictor import InvalidInput, PredictInput, Predictor
-from realm_core.run import NotIdentifiable, Outcome, run
+from realm_core.preparation import NotIdentifiable
+from realm_core.run import Outcome, run
 from realm_core.scorers.families import load_scorer
 from realm_core.scorers.scorer import Scorer
 from realm_core.training import FitEvents, fit

@@ -11,7 +11,8 @@ import pytest
 from realm_core.annotations import Annotations
 from realm_core.config import Hyperparameters, TrainingConfig
 from realm_core.predictor import InvalidInput, PredictInput, Predictor
-from realm_core.run import NotIdentifiable, Outcome, run
+from realm_core.preparation import NotIdentifiable, prepare
+from realm_core.run import Outcome, run
 from tests.realm_core.tiny_models import ANSWERS, make_crowd
 
 HYPERPARAMETERS = Hyperparameters(learning_rate=3e-3, answer_learning_rate=3e-2, n_epochs=15)
@@ -182,7 +183,6 @@ def test_a_job_continues_from_a_fine_tuned_model_without_forgetting_its_answers(
     from dataclasses import replace
 
     from realm_core.annotations import Task
-    from realm_core.run import prepare
     from realm_core.scorers.families import load_scorer
 
     annotations, truth = crowd

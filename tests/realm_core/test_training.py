@@ -15,7 +15,8 @@ from realm_core.annotations import Annotations
 from realm_core.batching import PromptBatches
 from realm_core.channels import CHANNELS, Channel, PerfectChannel, SigmoidChannel
 from realm_core.config import Hyperparameters, Plan, TrainingConfig, resolve
-from realm_core.run import NotIdentifiable, refuse_mirrored
+from realm_core.preparation import NotIdentifiable
+from realm_core.run import refuse_mirrored
 from realm_core.scorers.encoder import EncoderScorer
 from realm_core.training import Diverged, FitEvents, FitState, fit, make_optimizer, predict_log_p, train_step
 from tests.realm_core.tiny_models import make_crowd
