@@ -25,7 +25,7 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
     dataset_id = file["dataset"].partition("@")[0]
     job_id = finish_job(project.id, dataset_id, with_model=False).id
     queue_job(project.id)
-    model_id = _add_model(job_id, folder)
+    model_id = add_model(job_id, folder)
     client.put(f"/v1/models/{model_id}/aliases/production").raise_for_status()
     webhook_id = client.post("/v1/webhooks", json={"url": "https://example.org/"}).raise_for_status().json()["id"]
     report = f"/v1/fine_tuning/jobs/{job_id}"
@@ -47,7 +47,8 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
     }
 
 
-def _add_model(job_id: str, folder: Path) -> str:
+def add_model(job_id: str, folder: Path) -> str:
+    """A model of a job, of files that nobody could load."""
     (folder / "config.json").write_text("{}")
     artifact = f"models/{job_id}-1"
     manifest = get_artifacts().put_folder(artifact, folder)

@@ -17,9 +17,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.access import service as access
 from app.database import attempt_queries
-from app.database.attempt_queries import News, Progress
+from app.database.attempt_queries import Claim, News, Progress
 from app.database.job_queries import NewEvent
 from app.database.session import transaction
+from app.database.tables import Job
+from app.fine_tuning.service import cancel_job
+from tests.app.world import add_model
 from tests.conftest import ProjectKeys, Services, make_project
 from tests.end_to_end.browsing import CHROMIUM, Visit, chromium
 from tests.finished_jobs import RIGHT_TO_LEFT_NAME, SCRIPT_NAME, FinishedJob, crowd_rows, dated_rows, finish_job, upload
@@ -38,6 +41,7 @@ class Site:
     project: ProjectKeys
     job: FinishedJob
     dated_job: FinishedJob
+    model_id: str
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(services: Services, browser: Browser) -> Iterator[Site]:
+def site(services: Services, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from app.main import create_app
 
     application = create_app()
@@ -56,6 +60,7 @@ def site(services: Services, browser: Browser) -> Iterator[Site]:
     with TestClient(application, base_url="http://localhost", headers=headers) as client:
         job = finish_job(project.id, upload(client, crowd_rows(), "headlines & <b>views</b>"), suffix="first")
         dated_job = finish_job(project.id, upload(client, dated_rows(), "dated"), suffix="dated")
+    model_id = add_model(dated_job.id, tmp_path_factory.mktemp("model"))
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -63,7 +68,7 @@ def site(services: Services, browser: Browser) -> Iterator[Site]:
         assert thread.is_alive()
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Site(f"http://127.0.0.1:{port}", project, job, dated_job)
+    yield Site(f"http://127.0.0.1:{port}", project, job, dated_job, model_id)
     server.should_exit = True
     thread.join()
 
@@ -364,14 +369,70 @@ def report_paths(site: Site) -> list[str]:
         f"{job}/agreement",
         f"{job}/compare?with={site.job.id}",
         f"{job}/what_if?without={worst}",
+        f"{job}/prompts",
+        f"{job}/prompts/item_3",
         f"/v1/fine_tuning/jobs/{site.dated_job.id}/report.html",
     ]
+
+
+def other_paths(site: Site) -> list[str]:
+    """Every other page, jobs in each state among them."""
+    return [
+        "/",
+        "/docs",
+        "/datasets",
+        "/datasets/new",
+        f"/datasets/{site.dated_job.dataset_id}",
+        "/models",
+        f"/models/{site.model_id}",
+        f"/jobs/{queue_job(site.project.id).id}",
+        f"/jobs/{running_job(site).id}",
+        f"/jobs/{failed_job(site).id}",
+        f"/jobs/{cancelled_job(site).id}",
+    ]
+
+
+def running_job(site: Site) -> Job:
+    job, claim = claimed_job(site)
+    measured = {"step": 10, "train_loss": 0.7, "probability": [0.5, 0.6]}
+    events = (NewEvent("Step 10 done"), NewEvent("measured", type="metrics", data=measured))
+    with transaction() as session:
+        attempt_queries.record(session, claim, News(events=events, progress=Progress("training", 10, 40, 25.0, 60.0)))
+    return job
+
+
+def failed_job(site: Site) -> Job:
+    job, claim = claimed_job(site)
+    with transaction() as session:
+        attempt_queries.fail(session, claim, "diverged", "Training diverged: use a smaller learning_rate.")
+    return job
+
+
+def cancelled_job(site: Site) -> Job:
+    job, claim = claimed_job(site)
+    with transaction() as session:
+        cancel_job(session, site.project.id, job.id)
+        attempt_queries.finish_cancelled(session, claim)
+    return job
+
+
+def claimed_job(site: Site) -> tuple[Job, Claim]:
+    job = queue_job(site.project.id)
+    with transaction() as session:
+        claim = attempt_queries.claim_job(session, job.id, "a worker", 60)
+        assert claim is not None
+    return job, claim
 
 
 def first_annotator(site: Site) -> str:
     headers = {"Authorization": f"Bearer {site.project.admin_key}"}
     path = f"{site.url}/v1/fine_tuning/jobs/{site.dated_job.id}/annotators?limit=1"
     return str(httpx.get(path, headers=headers).json()["first_id"])
+
+
+def barriers(path: str, page: Page) -> list[tuple[str, str, list[str]]]:
+    violations = Axe().run(page, options=WCAG).response["violations"]
+    return [(path, one["id"], [node["target"] for node in one["nodes"]][:3]) for one in violations]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -381,9 +442,12 @@ def test_axe_finds_no_barrier(browser: Browser, site: Site, scheme: Literal["lig
     log_in(context, site, site.project.admin_key)
     visit = Visit(context, site.url)
     found = []
-    for path in ["/", "/docs", f"/jobs/{queue_job(site.project.id).id}", *report_paths(site)]:
-        violations = Axe().run(visit.open(path), options=WCAG).response["violations"]
-        found += [(path, one["id"], [node["target"] for node in one["nodes"]][:3]) for one in violations]
+    for path in [*other_paths(site), *report_paths(site)]:
+        found += barriers(path, visit.open(path))
+    choose_file(visit.open("/datasets/new"), UPLOADED)
+    found += barriers("a chosen file", visit.page)
+    context.clear_cookies()
+    found += barriers("/login", visit.open("/login"))
     context.close()
     assert found == []
     assert visit.complaints == []
@@ -396,11 +460,11 @@ def test_axe_would_find_one(visit: Visit) -> None:
     assert "label" in {one["id"] for one in violations}
 
 
-def test_report_pages_fit_a_phone(browser: Browser, site: Site) -> None:
+def test_every_page_fits_a_phone(browser: Browser, site: Site) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 800})
     log_in(context, site, site.project.admin_key)
     visit = Visit(context, site.url)
-    for path in report_paths(site):
+    for path in [*other_paths(site), *report_paths(site)]:
         page = visit.open(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
     context.close()
