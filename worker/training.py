@@ -25,6 +25,7 @@ from app.settings import get_settings
 from realm_core import run
 from realm_core.base_models import BaseModelUnavailable, locate
 from realm_core.config import TrainingConfig
+from realm_core.model_folder import UnsafeModel, refuse_unsafe
 from worker.explanations import InvalidTrainingFile, explain
 from worker.job_artifacts import fetch_newest_checkpoint, model_prefix
 from worker.outages import outlast
@@ -83,6 +84,7 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
             base=base,
             work=folder,
             observer=recorder,
+            pretrained=_pretrained(work),
             resume_from=_resume_from(work, recorder, folder),
         )
         stored = None
@@ -131,11 +133,21 @@ def _base(work: Work, folder: Path) -> Path | str:
     if work.parent is None:
         return locate(work.job.model, get_settings().models_dir)
     try:
-        return get_artifacts().fetch_folder(work.parent.artifact, folder / "parent")
-    except ArtifactDamaged as error:
+        return refuse_unsafe(get_artifacts().fetch_folder(work.parent.artifact, folder / "parent"))
+    except (ArtifactDamaged, UnsafeModel) as error:
         log.error("model damaged", model=work.parent.id, error=str(error))
         detail = f"The files of {work.parent.id} are missing or damaged; start from another model."
         raise BaseModelUnavailable(detail) from error
+
+
+def _pretrained(work: Work) -> Path | str | None:
+    """What the model to start from was once fine-tuned from; None where it is not fine-tuned, or that is gone."""
+    if work.parent is None:
+        return None
+    try:
+        return locate(work.parent.base, get_settings().models_dir)
+    except BaseModelUnavailable:
+        return None
 
 
 def _resume_from(work: Work, recorder: Recorder, folder: Path) -> Path | None:

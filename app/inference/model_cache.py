@@ -99,6 +99,7 @@ def load_from_store(artifact: str) -> Predictor:
     """
     # Idle OpenMP threads must sleep, not spin: other processes share the cores. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from realm_core.checkpoint import UnreadableModel
     from realm_core.predictor import Predictor
 
     settings = get_settings()
@@ -111,3 +112,6 @@ def load_from_store(artifact: str) -> Predictor:
         except ArtifactDamaged as error:
             log.error("model damaged", artifact=artifact, error=str(error))
             raise ModelUnusable("The model's files are missing or damaged; train it again.") from error
+        except UnreadableModel as error:
+            log.error("model unreadable", artifact=artifact, error=str(error))
+            raise ModelUnusable("The model's files are not a whole model of this version; train it again.") from error

@@ -126,14 +126,16 @@ def test_names_that_lead_elsewhere(store: ArtifactStore, source: Path, name: str
         store.open("models", name)
 
 
+@pytest.mark.parametrize("name", ["../../../evil", "/etc/passwd", "sub/file", "..", ""])
 def test_a_manifest_that_names_files_elsewhere_is_not_followed(
-    store: ArtifactStore, source: Path, tmp_path: Path
+    store: ArtifactStore, source: Path, tmp_path: Path, name: str
 ) -> None:
     store.put_folder("models/a", source)
-    evil = {"../../../evil": {"sha256": "", "bytes": 0}}
+    evil = {name: {"sha256": "", "bytes": 0}}
     store._fs.pipe_file(store._path("models/a", MANIFEST), json.dumps(evil).encode())
-    with pytest.raises(ValueError, match="not an artifact name"):
+    with pytest.raises(ArtifactDamaged, match="no file of the folder"):
         store.fetch_folder("models/a", tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
 
 
 def test_a_crash_in_the_middle_leaves_no_half_file(

@@ -150,6 +150,18 @@ def test_files_that_changed_in_the_store_are_not_served(client: TestClient, mode
     assert (answer.status_code, answer.json()["code"]) == (500, "model_unusable")
 
 
+def test_what_is_no_whole_model_is_a_problem_with_a_name(
+    client: TestClient, project: ProjectKeys, make_model: Callable[..., MadeModel]
+) -> None:
+    model = make_model(project)  # config.json is {}, and the weights are noise
+    for kind, body in (("application/json", '{"inputs": "hello"}'), ("application/x-ndjson", '"hello"\n')):
+        url, headers = f"/v1/models/{model.id}/predict", {"Content-Type": kind}
+        answer = client.post(url, content=body, headers=headers)
+        close_inference()
+        assert (answer.status_code, answer.json()["code"]) == (500, "model_unusable")
+        assert "not a whole model of this version; train it again" in answer.json()["detail"]
+
+
 def test_no_copy_of_a_model_stays_on_disk(client: TestClient, model: MadeModel) -> None:
     body = {"inputs": {"prompt": "hello", "task": "topic"}}
     assert client.post(f"/v1/models/{model.id}/predict", json=body).status_code == 200
