@@ -16,12 +16,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, INTEGER, TEXT
 from sqlalchemy.orm import Session
 
 from app.database import dataset_queries
-from app.database.partition_queries import psycopg_connection
+from app.database.partition_queries import copy_numbers
 from app.database.tables import Annotator, Item
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray, IntArray, Task
 
-_COPY_HEADER_BYTES = 19
-_COPY_END_BYTES = 2
 _ROWS_STREAMED = 2000
 
 
@@ -108,6 +106,20 @@ class Labels:
     label: IntArray
     created_at: FloatArray | None
 
+    @staticmethod
+    def of(rows: NDArray[Any]) -> Labels:
+        """Of rows with these columns, in any order."""
+        rows = rows[np.lexsort((rows["annotator"], rows["item"]))]
+        created_at = np.array([np.nan])
+        if "created_at" in (rows.dtype.names or ()):
+            created_at = rows["created_at"].astype(np.float64)
+        return Labels(
+            rows["item"].astype(np.int32),
+            rows["annotator"].astype(np.int32),
+            rows["label"].astype(np.int32),
+            None if np.isnan(created_at).all() else created_at,
+        )
+
 
 def load_labels(session: Session, dataset_key: int, version: int) -> Labels:
     """The labels of a dataset version as arrays, without any text."""
@@ -116,37 +128,37 @@ def load_labels(session: Session, dataset_key: int, version: int) -> Labels:
         f"FROM annotations_{int(dataset_key)} "
         f"WHERE added_in <= {int(version)} AND (superseded_in IS NULL OR superseded_in > {int(version)})"
     )
-    with (
-        psycopg_connection(session).cursor() as cursor,
-        cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy,
-    ):
-        data = b"".join(copy)
-    layout = [("n", ">i2"), ("a", ">i4"), ("item", ">i4"), ("b", ">i4"), ("annotator", ">i4")]
-    layout += [("c", ">i4"), ("label", ">i2"), ("d", ">i4"), ("created_at", ">f8")]
-    rows = np.frombuffer(data[_COPY_HEADER_BYTES:-_COPY_END_BYTES], layout)
-    rows = rows[np.lexsort((rows["annotator"], rows["item"]))]
-    created_at = rows["created_at"].astype(np.float64)
-    return Labels(
-        rows["item"].astype(np.int32),
-        rows["annotator"].astype(np.int32),
-        rows["label"].astype(np.int32),
-        None if np.isnan(created_at).all() else created_at,
-    )
+    layout = {"item": "i4", "annotator": "i4", "label": "i2", "created_at": "f8"}
+    return Labels.of(copy_numbers(session, query, layout))
 
 
 @dataclass(frozen=True, eq=False)
 class ItemShapes:
-    """The task of each item of a version, and whether it has options of its own. (N,)"""
+    """Numbers of items, their tasks, and whether they have options of their own. (N,)"""
 
+    number: IntArray
     task: IntArray
     has_options: NDArray[np.bool_]
+
+    @staticmethod
+    def of(rows: NDArray[Any]) -> ItemShapes:
+        """Of rows with these columns, in any order."""
+        rows = rows[np.argsort(rows["number"], kind="stable")]
+        return ItemShapes(*(rows[name].astype(kind) for name, kind in ITEM_SHAPE.items()))
+
+    def below(self, number: int) -> ItemShapes:
+        """Those with smaller numbers."""
+        n = int(np.searchsorted(self.number, number))
+        return ItemShapes(self.number[:n], self.task[:n], self.has_options[:n])
+
+
+ITEM_SHAPE = {"number": "i4", "task": "i2", "has_options": "?"}
 
 
 def load_item_shapes(session: Session, dataset_key: int, version: int) -> ItemShapes:
     table = f"items_{int(dataset_key)}"
-    query = f"SELECT task, options IS NOT NULL FROM {table} WHERE added_in <= :version ORDER BY item"
-    rows = np.array(session.execute(text(query), {"version": version}).all(), np.int32).reshape(-1, 2)
-    return ItemShapes(rows[:, 0], rows[:, 1] == 1)
+    query = f"SELECT item, task, options IS NOT NULL FROM {table} WHERE added_in <= {int(version)}"
+    return ItemShapes.of(copy_numbers(session, query, ITEM_SHAPE))
 
 
 _LIVE = "a.added_in <= :version AND (a.superseded_in IS NULL OR a.superseded_in > :version)"

@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, literal, null, or_, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.database.sums_queries import forget_sums
 from app.database.tables import UNFINISHED, Annotator, ApiKey, Dataset, DatasetVersion, Job, StoredAnswer
 
 LONGEST_NAME_IN_SENTENCES = 60
@@ -117,6 +118,7 @@ def _forget_warnings(session: Session, annotator: Annotator) -> list[int]:
 
 def _forget_statistics(session: Session, dataset_keys: Sequence[int]) -> None:
     """They are counted anew, without the annotator, when somebody asks."""
+    forget_sums(session, dataset_keys)
     versions = update(DatasetVersion).where(DatasetVersion.dataset_key.in_(dataset_keys))
     session.execute(versions.values(statistics=null()))
 

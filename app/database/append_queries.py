@@ -5,12 +5,14 @@ An append touches the rows that it brings and those that they supersede, whateve
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.orm import Session
 
-from app.database.partition_queries import ITEM_COLUMNS
+from app.database.annotation_queries import ITEM_SHAPE, ItemShapes, Labels
+from app.database.partition_queries import ITEM_COLUMNS, copy_numbers
 
 NEW_ITEMS, NEW_LABELS = "appended_items", "appended_annotations"
 _SAME_ITEM = "t.dataset_key = a.dataset_key AND t.key = a.key"
@@ -64,6 +66,30 @@ def move_labels(session: Session, dataset_key: int, version: int, n_items: int) 
     superseded = _count(session, f"UPDATE {own} AS t SET superseded_in = {version} FROM {NEW_LABELS} AS a WHERE {live}")
     added = _count(session, f"INSERT INTO {own} SELECT * FROM {NEW_LABELS}")
     return AppendedRows(n_items, added, superseded, identical)
+
+
+@dataclass(frozen=True, eq=False)
+class Touched:
+    """Items that an append brought or put labels on, and all of their labels before it and after."""
+
+    items: ItemShapes
+    before: Labels
+    after: Labels
+
+
+def load_touched(session: Session, dataset_key: int, version: int, first_new_item: int) -> Touched:
+    """What differs between a version whose labels have just been moved in and its parent."""
+    items, labels = f"items_{int(dataset_key)}", f"annotations_{int(dataset_key)}"
+    touched = f"SELECT item FROM {NEW_LABELS} UNION SELECT item FROM {items} WHERE item >= {int(first_new_item)}"
+    shapes = f"SELECT item, task, options IS NOT NULL FROM {items} JOIN ({touched}) AS touched USING (item)"
+    said = (
+        f"SELECT item, annotator, label, added_in < {int(version)}, superseded_in IS NULL "
+        f"FROM {labels} JOIN ({touched}) AS touched USING (item) "
+        f"WHERE superseded_in IS NULL OR superseded_in = {int(version)}"
+    )
+    rows = copy_numbers(session, said, {"item": "i4", "annotator": "i4", "label": "i2", "before": "?", "after": "?"})
+    found = ItemShapes.of(copy_numbers(session, shapes, ITEM_SHAPE))
+    return Touched(found, Labels.of(rows[rows["before"]]), Labels.of(rows[rows["after"]]))
 
 
 def _count(session: Session, statement: str) -> int:

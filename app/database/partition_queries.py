@@ -1,4 +1,4 @@
-"""Items and annotations of one dataset, in by COPY: the tables they lie in.
+"""Items and annotations of one dataset, in and out by COPY: the tables they lie in.
 
 A dataset's rows are loaded into tables that nothing else knows yet, which get their constraints when they are full and
 only then become partitions: checking each row against a live index would cost three times the whole load. Nothing here
@@ -8,7 +8,7 @@ not wait for the upload of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,8 @@ _INDEXES = {"annotations": ("annotator",)}  # beside those of the constraints; b
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 _ROWS_PER_WRITE = 100_000
 _POSTGRES_EPOCH = 946_684_800  # 2000-01-01 in unix seconds
+_COPY_HEADER_BYTES = 19
+_COPY_END_BYTES = 2
 _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = b"\xff\xff"
 
@@ -171,6 +173,19 @@ def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]],
                 block[name] = values[part]
             copy.write(block.tobytes())
         copy.write(_BINARY_END)
+
+
+def copy_numbers(session: Session, query: str, columns: Mapping[str, str]) -> NDArray[Any]:
+    """The rows of a query as a structured array; `columns` are numpy's kinds of its columns, none of which is NULL."""
+    with (
+        psycopg_connection(session).cursor() as cursor,
+        cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy,
+    ):
+        data = b"".join(copy)
+    layout = [("n_columns", ">i2")]
+    for name, kind in columns.items():
+        layout += [(f"{name} size", ">i4"), (name, f">{kind}")]
+    return np.frombuffer(data[_COPY_HEADER_BYTES:-_COPY_END_BYTES], layout)
 
 
 def set_gold(session: Session, items: str, gold: NDArray[np.int16]) -> None:

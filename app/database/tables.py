@@ -180,6 +180,15 @@ class DatasetVersion(Base):
     created_at: Mapped[datetime] = _created_at()
 
 
+class DatasetSums(Base):
+    """What the statistics of a dataset's newest version are made of, so that an append counts its own rows alone."""
+
+    __tablename__ = "dataset_sums"
+    dataset_key: Mapped[int] = mapped_column(ForeignKey("datasets.key", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int]
+    sums: Mapped[bytes] = mapped_column(LargeBinary)  # app.datasets.statistics.CrowdSums
+
+
 class DatasetTask(Base):
     """A task of a dataset; `answers` is a list of {name, description, added_in} in label order."""
 

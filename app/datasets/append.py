@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.database import annotation_queries, append_queries, dataset_queries, partition_queries
+from app.database import annotation_queries, append_queries, dataset_queries, partition_queries, sums_queries
 from app.database.append_queries import NEW_ITEMS, NEW_LABELS, AppendedRows
 from app.database.tables import Dataset, DatasetTask, DatasetVersion
 from app.datasets.intake import add_task, unused_columns
-from app.datasets.statistics import statistics_of
-from app.datasets.version_labels import crowd_labels
+from app.datasets.version_labels import describe, sums_after_append
 from realm_core.annotations import UNKNOWN, IntArray
 from realm_core.formats.answers import KnownTask
 from realm_core.formats.faults import BadData, Fault, Faults
@@ -145,9 +144,11 @@ def _add_version(
     sha256: str,
     warnings: list[dict[str, Any]],
 ) -> DatasetVersion:
-    """Statistics are counted anew, from integers alone: what could not be learned may be learned now."""
+    """Warnings are made anew: what could not be learned may be learned now."""
     number = parent.number + 1
-    statistics = statistics_of(crowd_labels(session, dataset, number))
+    sums = sums_after_append(session, dataset, parent.number, parent.n_items)
+    sums_queries.keep_sums(session, dataset.key, number, sums.to_bytes())
+    statistics = describe(session, dataset, number, sums)
     totals = {name: statistics[name] for name in ("labels", "items", "annotators")}
     counts = table.counts
     changes = {

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-N_GROUPS = 2000  # prompts are dealt into so many groups, so that drawing them anew costs the same for any dataset
+# Prompts are dealt by number into so many groups, so that drawing them anew costs the same for any dataset. A prime, so
+# that tasks that take turns are spread over all groups.
+N_GROUPS = 499
 N_DRAWS = 1000
 _SEED = 0
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.orm import Session
 
-from app.database import annotation_queries, dataset_queries, partition_queries
+from app.database import annotation_queries, dataset_queries, partition_queries, sums_queries
 from app.database.base import new_id
 from app.database.tables import Dataset, DatasetVersion
-from app.datasets.statistics import CrowdLabels, statistics_of
+from app.datasets.statistics import CrowdLabels, statistics_of, sums_of
+from realm_core.annotations import IntArray
 from realm_core.formats.answers import KnownTask
 from realm_core.formats.columns import ColumnPlan
 from realm_core.formats.faults import Faults
@@ -45,9 +46,10 @@ def store_dataset(
     partition_queries.copy_annotations(
         session, f"annotations_{dataset.key}", table, ids, dataset_key=dataset.key, version=FIRST_VERSION
     )
-    facts = _meanwhile(partial(index, "annotations"), partial(_facts_of, table))
+    facts = _meanwhile(partial(index, "annotations"), partial(_facts_of, table, ids))
     partition_queries.attach(session, dataset.key)
     _add_tasks(session, dataset, table)
+    sums_queries.keep_sums(session, dataset.key, FIRST_VERSION, facts.sums)
     return dataset, _add_version(session, dataset, table, facts, file.plan)
 
 
@@ -81,20 +83,24 @@ def add_task(session: Session, dataset: Dataset, number: int, task: KnownTask, v
 
 class _Facts(NamedTuple):
     statistics: dict[str, Any]
+    sums: bytes
     sha256: str
 
 
-def _facts_of(table: AnnotationTable) -> _Facts:
+def _facts_of(table: AnnotationTable, annotator_ids: IntArray) -> _Facts:
     crowd = CrowdLabels(
-        tasks=[(task.name, tuple(task.answers)) for task in table.tasks],
-        annotators=table.annotators,
+        annotator_keys=annotator_ids,
         item_task=table.item_task,
         item_has_options=table.item_has_options,
         item=table.item,
         annotator=table.annotator,
         label=table.label,
     )
-    return _Facts(statistics_of(crowd), table.sha256)
+    sums = sums_of(crowd)
+    names = dict(zip(annotator_ids.tolist(), table.annotators, strict=True))
+    tasks = [(task.name, tuple(task.answers)) for task in table.tasks]
+    statistics = statistics_of(sums, tasks, lambda keys: [names[key] for key in keys])
+    return _Facts(statistics, sums.to_bytes(), table.sha256)
 
 
 def _add_version(

@@ -23,8 +23,7 @@ from app.datasets.schemas import (
     VersionObject,
     unix,
 )
-from app.datasets.statistics import statistics_of
-from app.datasets.version_labels import crowd_labels
+from app.datasets.version_labels import count_version, describe
 from app.dependencies import Page, PageOf
 from app.errors import Conflict, ErrorItem, NotFound, PayloadTooLarge, Unprocessable
 from app.settings import get_settings
@@ -192,7 +191,7 @@ def statistics(session: Session, dataset: Dataset, version: DatasetVersion) -> S
     """What the labels of a version look like; counted when it is first asked for, if not when it was made."""
     found = version.statistics
     if found is None:
-        found = statistics_of(crowd_labels(session, dataset, version.number))
+        found = describe(session, dataset, version.number, count_version(session, dataset, version.number))
         dataset_queries.keep_statistics(session, version, found)
     return StatisticsObject(dataset=dataset.id, version=version.number, **found)
 

@@ -1,61 +1,56 @@
 """What a crowd's labels look like before anything is learned from them, and what cannot be learned from them.
 
-All of it is counted in integer arrays, once, when a version is made or first asked about.
+All of it follows from sums over items, which are counted in integer arrays when a dataset is made, and kept. Those of
+its next version differ from them by what was on the items that got labels, and by what is now: exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets.chance_corrected import N_GROUPS, Alpha, krippendorff_alpha
+from app.datasets.tally import Tally
 from realm_core.formats.answers import similar_labels
 
 _CELLS_AT_ONCE = 1_000_000
 _LABELS_AT_ONCE = 2**20
 _LONGEST_HISTOGRAM = 20
 _NAMES_SHOWN = 5
+Tasks = Sequence[tuple[str, Sequence[str]]]  # names and answers
+NamesOf = Callable[[Sequence[int]], Sequence[str]]  # of annotators, by key
 
 
 @dataclass(frozen=True, eq=False)
 class CrowdLabels:
-    """The labels of a version, sorted by item. Shapes: (L,) for labels, (N,) for items.
+    """Labels, sorted by item. Shapes: (L,) for labels, (N,) for items.
 
-    `tasks` are names and answers; `annotators` are names by number. `label` indexes the item's own options where
-    `item_has_options`.
+    `annotator` indexes `annotator_keys`; `label` indexes the item's own options where `item_has_options`. Where these
+    are not all items of a dataset, `item_number` is which they are.
     """
 
-    tasks: Sequence[tuple[str, Sequence[str]]]
-    annotators: Sequence[str]
+    annotator_keys: NDArray[Any]
     item_task: NDArray[Any]
     item_has_options: NDArray[np.bool_]
     item: NDArray[Any]
     annotator: NDArray[Any]
     label: NDArray[Any]
+    item_number: NDArray[Any] | None = None
+
+    @cached_property
+    def first_label(self) -> NDArray[np.intp]:
+        """Where the labels of each item begin, and the end of the last. (N + 1,)"""
+        return np.searchsorted(self.item, np.arange(len(self.item_task) + 1, dtype=self.item.dtype))
 
     @cached_property
     def labels_per_item(self) -> NDArray[np.int64]:
-        return np.diff(np.searchsorted(self.item, np.arange(len(self.item_task) + 1)))
-
-    @cached_property
-    def labels_per_annotator(self) -> NDArray[np.int64]:
-        return self._count(self.annotator[part] for part in self.parts())
-
-    @cached_property
-    def shares_items(self) -> NDArray[np.bool_]:
-        """Has the annotator labelled an item that somebody else labelled too? (R,)"""
-        shared = self.labels_per_item > 1
-        return self._count(self.annotator[part][shared[self.item[part]]] for part in self.parts()) > 0
-
-    def _count(self, annotators: Iterator[NDArray[Any]]) -> NDArray[np.int64]:
-        """How often each annotator is among these. (R,)"""
-        n = len(self.annotators)
-        return reduce(np.add, (np.bincount(some, minlength=n) for some in annotators))
+        return np.diff(self.first_label)
 
     def parts(self) -> Iterator[slice]:
         """All labels, some at a time: numpy makes 64-bit copies of what it indexes with."""
@@ -63,131 +58,203 @@ class CrowdLabels:
             yield slice(start, start + _LABELS_AT_ONCE)
 
     @cached_property
-    def labels_per_answer(self) -> NDArray[np.int64]:
-        """How often each answer of each task was given, on items without options of their own. (T, K)"""
-        shape = len(self.tasks), int(self.label.max()) + 1
-        counts = np.zeros(shape, np.int64)
-        for part in self.parts():
-            item = self.item[part]
-            counted = ~self.item_has_options[item]
-            cell = self.item_task[item[counted]].astype(np.int64) * shape[1] + self.label[part][counted]
-            counts += np.bincount(cell, minlength=counts.size).reshape(shape)
-        return counts
+    def is_compared(self) -> NDArray[np.bool_]:
+        """Has the item several labels, and do they mean the same as on others: no options of its own? (N,)"""
+        return (self.labels_per_item > 1) & ~self.item_has_options
 
-    def alpha(self, task: int) -> Alpha:
-        """Agreement beyond chance in a task, on items without options of their own: only there are labels the same."""
-        counted = (self.item_task == task) & ~self.item_has_options & (self.labels_per_item > 1)
-        n = self.labels_per_item[counted]
-        group = np.full(len(counted), -1, np.int32)
-        group[counted] = np.arange(len(n)) % N_GROUPS
-        differing = 2 * (self.pairs[counted] - self.equal_pairs[counted]) / np.maximum(n - 1, 1)
-        shape = N_GROUPS, int(self.label.max()) + 1
-        answers = np.zeros(shape, np.int64)
-        for part in self.parts():
-            of_group = group[self.item[part]]
-            cell = of_group[of_group >= 0].astype(np.int64) * shape[1] + self.label[part][of_group >= 0]
-            answers += np.bincount(cell, minlength=answers.size).reshape(shape)
-        by_group = np.bincount(group[counted], differing, minlength=N_GROUPS).astype(np.float64)
-        return krippendorff_alpha(by_group, answers, int(counted.sum()))
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """What the item is drawn with for the interval of alpha; 0 where it is not compared. (N,)"""
+        number = np.arange(len(self.item_task)) if self.item_number is None else self.item_number
+        return np.where(self.is_compared, number % N_GROUPS, 0)
 
     @cached_property
     def equal_pairs(self) -> NDArray[np.int64]:
         """Pairs of equal labels on each item. (N,)"""
         pairs = np.zeros(len(self.item_task), np.int64)
-        n_answers = int(self.label.max()) + 1
+        n_answers = int(self.label.max(initial=0)) + 1
         step = max(1, _CELLS_AT_ONCE // n_answers)
         for start in range(0, len(pairs), step):
-            end = min(start + step, len(pairs))
-            first, last = np.searchsorted(self.item, [start, end])
-            cell = (self.item[first:last] - start).astype(np.int64) * n_answers + self.label[first:last]
-            counts = np.bincount(cell, minlength=(end - start) * n_answers).reshape(-1, n_answers)
-            pairs[start:end] = (counts * (counts - 1) // 2).sum(axis=1)
+            n = min(step, len(pairs) - start)
+            own = slice(self.first_label[start], self.first_label[start + n])
+            cell = self.label[own].astype(np.int64)
+            cell *= n
+            cell += self.item[own]
+            cell -= start
+            votes = np.bincount(cell, minlength=n_answers * n).reshape(n_answers, n)  # answers first: sums are faster
+            pairs[start : start + n] = (votes * (votes - 1)).sum(axis=0) // 2
         return pairs
 
-    @cached_property
-    def pairs(self) -> NDArray[np.int64]:
-        """Pairs of labels on each item. (N,)"""
-        return self.labels_per_item * (self.labels_per_item - 1) // 2
+
+@dataclass(frozen=True, eq=False)
+class CrowdSums:
+    """What statistics are made of; each adds up over items."""
+
+    items: Tally  # by (task, has options, group, labels on it): items, and pairs of equal labels
+    answers: Tally  # by (task, is compared, group, answer), on items without options of their own: labels
+    annotators: Tally  # by key: labels, and those of them on items that nobody else labelled
+
+    def changed(self, before: CrowdSums, after: CrowdSums) -> CrowdSums:
+        """The sums when items of these, `before`, become `after`."""
+        return CrowdSums(
+            self.items.plus(after.items).minus(before.items),
+            self.answers.plus(after.answers).minus(before.answers),
+            self.annotators.plus(after.annotators).minus(before.annotators),
+        )
+
+    def to_bytes(self) -> bytes:
+        """What `from_bytes` reads."""
+        file = BytesIO()
+        tallies = (self.items, self.answers, self.annotators)
+        np.savez(file, *(array for tally in tallies for array in (tally.keys, tally.counts)))
+        return file.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> CrowdSums:
+        with np.load(BytesIO(data), allow_pickle=False) as file:
+            arrays = [file[name] for name in file.files]
+        return CrowdSums(*(Tally(keys, counts) for keys, counts in zip(arrays[::2], arrays[1::2], strict=True)))
 
 
-def statistics_of(crowd: CrowdLabels) -> dict[str, Any]:
+def sums_of(crowd: CrowdLabels) -> CrowdSums:
+    """Counted over all labels."""
+    n = crowd.labels_per_item
+    by = (crowd.item_task, crowd.item_has_options, crowd.group, n)
+    items = Tally.of(by, np.ones(len(n), np.int64), crowd.equal_pairs)
+    size = len(crowd.annotator_keys)
+    labels = np.zeros(size, np.int64)
+    for part in crowd.parts():
+        labels += np.bincount(crowd.annotator[part], minlength=size)
+    alone = np.bincount(crowd.annotator[crowd.first_label[:-1][n == 1]], minlength=size)
+    return CrowdSums(items, _answers(crowd), Tally.of((crowd.annotator_keys,), labels, alone))
+
+
+def _answers(crowd: CrowdLabels) -> Tally:
+    kind = (crowd.item_task.astype(np.int64) * 2 + crowd.is_compared) * N_GROUPS + crowd.group
+    some_have_options = crowd.item_has_options.any()
+    found = Tally.nothing(2, 1)
+    for part in crowd.parts():
+        item, label = crowd.item[part], crowd.label[part]
+        if some_have_options:
+            counted = ~crowd.item_has_options[item]
+            item, label = item[counted], label[counted]
+        found = found.plus(Tally.of((kind[item], label)))
+    kinds, answers = found.keys.T
+    by = (kinds // N_GROUPS // 2, kinds // N_GROUPS % 2, kinds % N_GROUPS, answers)
+    return Tally(np.stack(by, axis=1), found.counts)
+
+
+def statistics_of(sums: CrowdSums, tasks: Tasks, names_of: NamesOf) -> dict[str, Any]:
     """Labels per item and per annotator, overlap, agreement, balance, and warnings."""
-    per_item = crowd.labels_per_item
+    n, n_items = sums.items.keys[:, -1], sums.items.counts[:, 0]
+    total = int(n_items.sum())
+    per_annotator = sums.annotators.counts[:, 0]
+    several = int(n_items[n > 1].sum())
     return {
-        "labels": len(crowd.item),
-        "items": len(crowd.item_task),
-        "annotators": len(crowd.annotators),
-        "labels_per_item": _spread(per_item) | {"histogram": _histogram(per_item)},
-        "labels_per_annotator": _spread(crowd.labels_per_annotator),
+        "labels": int((n * n_items).sum()),
+        "items": total,
+        "annotators": len(per_annotator),
+        "labels_per_item": _spread(n, n_items) | {"histogram": _histogram(n, n_items)},
+        "labels_per_annotator": _spread(per_annotator, np.ones_like(per_annotator)),
         "overlap": {
-            "items_with_several_labels": int((per_item > 1).sum()),
-            "share": float((per_item > 1).mean()),
-            "annotators_without_overlap": int((~crowd.shares_items).sum()),
+            "items_with_several_labels": several,
+            "share": several / total,
+            "annotators_without_overlap": len(_without_overlap(sums)),
         },
-        "agreement": _share(crowd.equal_pairs.sum(), crowd.pairs.sum()),
-        "tasks": [_task_statistics(crowd, number) for number in range(len(crowd.tasks))],
-        "warnings": [{"code": code, "detail": detail} for code, detail in _warnings(crowd)],
+        "agreement": _agreement(sums.items),
+        "tasks": [_task_statistics(sums, number, *task) for number, task in enumerate(tasks)],
+        "warnings": [{"code": code, "detail": detail} for code, detail in _warnings(sums, tasks, names_of)],
     }
 
 
-def _spread(counts: NDArray[np.int64]) -> dict[str, float]:
+def _spread(values: NDArray[np.int64], how_many: NDArray[np.int64]) -> dict[str, float]:
+    """Of `values` that are there so often; zeros when there are none: all annotators may have been erased."""
+    if not len(values):
+        return {"min": 0, "median": 0.0, "mean": 0.0, "max": 0}
+    order = np.argsort(values, kind="stable")
+    values, upto = values[order], np.cumsum(how_many[order])
+    total = int(upto[-1])
+    middle = values[np.searchsorted(upto, [(total - 1) // 2, total // 2], side="right")]
     return {
-        "min": int(counts.min()),
-        "median": float(np.median(counts)),
-        "mean": float(counts.mean()),
-        "max": int(counts.max()),
+        "min": int(values[0]),
+        "median": float(middle.mean()),
+        "mean": int((values * how_many[order]).sum()) / total,
+        "max": int(values[-1]),
     }
 
 
-def _histogram(counts: NDArray[np.int64]) -> dict[str, int]:
+def _histogram(values: NDArray[np.int64], how_many: NDArray[np.int64]) -> dict[str, int]:
     """How many have 1, 2, 3, … labels; the last bar holds all that have as many or more."""
-    bars = np.bincount(np.minimum(counts, _LONGEST_HISTOGRAM))
+    bars = np.zeros(_LONGEST_HISTOGRAM + 1, np.int64)
+    np.add.at(bars, np.minimum(values, _LONGEST_HISTOGRAM), how_many)
     return {f"{number}+" if number == _LONGEST_HISTOGRAM else str(number): int(n) for number, n in enumerate(bars) if n}
 
 
-def _share(part: Any, whole: Any) -> float | None:
-    return float(part / whole) if whole else None
+def _agreement(items: Tally) -> float | None:
+    n, (n_items, equal) = items.keys[:, -1], items.counts.T
+    return _share(int(equal.sum()), int((n * (n - 1) // 2 * n_items).sum()))
 
 
-def _task_statistics(crowd: CrowdLabels, number: int) -> dict[str, Any]:
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _without_overlap(sums: CrowdSums) -> NDArray[np.int64]:
+    """Keys of the annotators who labelled no item that somebody else labelled too."""
+    labels, alone = sums.annotators.counts.T
+    keys: NDArray[np.int64] = sums.annotators.keys[labels == alone, 0]
+    return keys
+
+
+def _task_statistics(sums: CrowdSums, number: int, name: str, answers: Sequence[str]) -> dict[str, Any]:
     """One task. Balance is that of items without options of their own: only there do answers mean the same."""
-    name, answers = crowd.tasks[number]
-    of_task = crowd.item_task == number
+    items = sums.items.where(number)
+    n, n_items = items.keys[:, -1], items.counts[:, 0]
+    given = sums.answers.where(number)
     counts = np.zeros(len(answers), np.int64)
-    given = crowd.labels_per_answer[number, : len(answers)]
-    counts[: len(given)] = given
+    np.add.at(counts, given.keys[:, -1], given.counts[:, 0])
     return {
         "task": name,
-        "items": int(of_task.sum()),
-        "labels": int(crowd.labels_per_item[of_task].sum()),
-        "agreement": _share(crowd.equal_pairs[of_task].sum(), crowd.pairs[of_task].sum()),
-        "alpha": vars(crowd.alpha(number)),
+        "items": int(n_items.sum()),
+        "labels": int((n * n_items).sum()),
+        "agreement": _agreement(items),
+        "alpha": vars(_alpha(items.where(0), given.where(1), len(answers))),
         "balance": [
-            {"label": answer, "count": int(count), "share": _share(count, counts.sum())}
-            for answer, count in zip(answers, counts, strict=True)
+            {"label": answer, "count": count, "share": _share(count, int(counts.sum()))}
+            for answer, count in zip(answers, counts.tolist(), strict=True)
         ],
     }
 
 
-def _warnings(crowd: CrowdLabels) -> Iterator[tuple[str, str]]:
+def _alpha(items: Tally, answers: Tally, n_answers: int) -> Alpha:
+    """Agreement beyond chance, of items by (group, labels on it) and compared labels by (group, answer)."""
+    group, n = items.keys[items.keys[:, 1] > 1].T
+    n_items, equal = items.counts[items.keys[:, 1] > 1].T
+    unequal = (n * (n - 1) * n_items - 2 * equal).astype(np.float64)
+    differing = np.bincount(group, unequal / (n - 1), minlength=N_GROUPS).astype(np.float64, copy=False)
+    by_group = np.zeros((N_GROUPS, n_answers), np.int64)
+    by_group[tuple(answers.keys.T)] = answers.counts[:, 0]
+    return krippendorff_alpha(differing, by_group, int(n_items.sum()))
+
+
+def _warnings(sums: CrowdSums, tasks: Tasks, names_of: NamesOf) -> Iterator[tuple[str, str]]:
     """What cannot be learned from these labels."""
-    if len(crowd.annotators) == 1:
+    n_annotators, alone = len(sums.annotators.keys), _without_overlap(sums)
+    if n_annotators == 1:
         yield "one_annotator", "There is one annotator only, so nothing tells how far to trust the labels."
-    elif crowd.labels_per_item.max() == 1:
+    elif sums.items.keys[:, -1].max() == 1:
         yield (
             "one_label_per_prompt",
             "Every prompt has one label, so annotators cannot be compared with each other; only a model that learns "
             "from the texts can tell them apart.",
         )
-    elif not crowd.shares_items.all():
-        alone = np.flatnonzero(~crowd.shares_items)
+    elif len(alone):
         yield (
             "annotators_without_overlap",
-            f"{len(alone):,} of {len(crowd.annotators):,} annotators share no prompt with anybody "
-            f"({_named([crowd.annotators[number] for number in alone[:_NAMES_SHOWN]], len(alone))}), so they cannot be "
-            "compared with others.",
+            f"{len(alone):,} of {n_annotators:,} annotators share no prompt with anybody "
+            f"({_named(names_of(alone[:_NAMES_SHOWN].tolist()), len(alone))}), so they cannot be compared with others.",
         )
-    for name, answers in crowd.tasks:
+    for name, answers in tasks:
         if len(answers) == 1:
             yield "one_answer", f"Task {name!r} has one answer only, {answers[0]!r}: there is nothing to learn in it."
         for alike in similar_labels(answers):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.datasets.statistics import CrowdLabels, statistics_of
+from app.datasets.statistics import CrowdLabels, statistics_of, sums_of
 from benchmarks.speed.crowd import ANSWERS, Crowd, make_crowd
 from benchmarks.speed.ratio import Ratio, at_most, in_turns
 from benchmarks.speed.size import Size
@@ -40,8 +40,7 @@ class _Ours:
         order = np.argsort(crowd.item, kind="stable")
         self._annotations = crowd.annotations().select_labels(order)
         self._crowd = CrowdLabels(
-            tasks=[("default", ANSWERS)],
-            annotators=self._annotations.annotators,
+            annotator_keys=np.arange(self._annotations.n_annotators),
             item_task=self._annotations.item_task,
             item_has_options=np.zeros(len(crowd.truth), np.bool_),
             item=self._annotations.item,
@@ -53,7 +52,7 @@ class _Ours:
         """Of a crowd of which nothing has been counted yet."""
         crowd = replace(self._crowd)
         started = time.perf_counter()
-        statistics_of(crowd)
+        statistics_of(sums_of(crowd), [("default", ANSWERS)], lambda keys: [str(key) for key in keys])
         self.confusion()
         return time.perf_counter() - started
 

@@ -161,6 +161,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("dataset_key", "name", name=op.f("uq_dataset_tasks_dataset_key_name")),
     )
     op.create_table(
+        "dataset_sums",
+        sa.Column("dataset_key", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("sums", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_key"], ["datasets.key"], name=op.f("fk_dataset_sums_dataset_key"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("dataset_key", name=op.f("pk_dataset_sums")),
+    )
+    op.create_table(
         "dataset_versions",
         sa.Column("dataset_key", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
@@ -508,6 +518,7 @@ def downgrade() -> None:
     op.drop_index("ix_files_project_id_created_at_id", table_name="files")
     op.drop_table("files")
     op.drop_table("dataset_versions")
+    op.drop_table("dataset_sums")
     op.drop_table("dataset_tasks")
     op.drop_table("browser_sessions")
     op.drop_index("ix_datasets_project_id_created_at_id", table_name="datasets")

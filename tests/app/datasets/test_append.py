@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
 
+from app.database import annotation_queries, sums_queries
 from app.database.annotation_queries import load_annotations
 from app.database.session import transaction
 from app.database.tables import Dataset
 from app.datasets.service import get_dataset
+from app.datasets.version_labels import count_version, describe
 from tests.conftest import ProjectKeys
 
 FIRST = [
@@ -91,6 +96,57 @@ def test_statistics_and_warnings_are_those_of_each_version(client: TestClient) -
     assert [one["labels_per_item"]["mean"] for one in shown] == [1, 2]
     assert [one["annotators"] for one in shown] == [2, 3]
     assert shown[1]["agreement"] == 0.5
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "prompt": st.sampled_from("abcdef"),
+            "annotator": st.sampled_from(("ann", "bob", "cem", "dan")),
+            "label": st.sampled_from(("up", "down", "across")),
+            "task": st.sampled_from(("default", "tone", "topic")),
+        }
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=ROWS, later=st.lists(ROWS, min_size=1, max_size=3))
+def test_an_append_counts_what_a_recount_would(
+    client: TestClient, project: ProjectKeys, first: Rows, later: list[Rows]
+) -> None:
+    """Repeats, contradictions, new prompts, tasks, answers and annotators."""
+    dataset_id = make(client, first)
+    for rows in later:
+        version = appended(client, dataset_id, rows)["version"]
+        shown = client.get(f"/v1/datasets/{dataset_id}/statistics").json()
+        with transaction() as session:
+            dataset = get_dataset(session, project.id, dataset_id)
+            recount = describe(session, dataset, version, count_version(session, dataset, version))
+        assert {name: shown[name] for name in recount} == recount
+
+
+def test_an_append_does_not_read_what_it_does_not_touch(
+    client: TestClient, project: ProjectKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_id = make(client)
+    read_all: list[int] = []
+
+    def load_labels(session: Session, dataset_key: int, version: int) -> annotation_queries.Labels:
+        read_all.append(version)
+        return original(session, dataset_key, version)
+
+    original = annotation_queries.load_labels
+    monkeypatch.setattr(annotation_queries, "load_labels", load_labels)
+    appended(client, dataset_id, SECOND)
+    assert read_all == []
+    with transaction() as session:
+        sums_queries.forget_sums(session, [get_dataset(session, project.id, dataset_id).key])
+    appended(client, dataset_id, SECOND)
+    appended(client, dataset_id, SECOND)
+    assert read_all == [3]
 
 
 def test_the_arrays_of_each_version_are_what_it_says(client: TestClient, project: ProjectKeys) -> None:

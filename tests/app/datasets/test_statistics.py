@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.datasets import statistics
-from app.datasets.statistics import CrowdLabels, statistics_of
+from app.datasets import statistics, tally
+from app.datasets.statistics import CrowdLabels, CrowdSums, statistics_of, sums_of
 
 ANSWERS = ("a", "b", "c")
 Label = tuple[int, int, int]  # item, annotator, label
@@ -22,8 +22,7 @@ def crowd(labels: list[Label], tasks: tuple[int, ...] | None = None, **changes: 
     item, annotator, label = np.array(sorted(labels)).T
     n_items = int(item.max()) + 1
     values: dict[str, Any] = {
-        "tasks": [("t", ANSWERS), ("u", ANSWERS)] if tasks else [("t", ANSWERS)],
-        "annotators": [f"r{number}" for number in range(int(annotator.max()) + 1)],
+        "annotator_keys": np.arange(int(annotator.max()) + 1),
         "item_task": np.array(tasks or [0] * n_items),
         "item_has_options": np.zeros(n_items, np.bool_),
         "item": item,
@@ -33,8 +32,15 @@ def crowd(labels: list[Label], tasks: tuple[int, ...] | None = None, **changes: 
     return CrowdLabels(**(values | changes))
 
 
-def codes(one: CrowdLabels) -> list[str]:
-    return [warning["code"] for warning in statistics_of(one)["warnings"]]
+def described(one: CrowdLabels | CrowdSums, answers: tuple[str, ...] = ANSWERS) -> dict[str, Any]:
+    sums = one if isinstance(one, CrowdSums) else sums_of(one)
+    n_tasks = int(sums.items.keys[:, 0].max()) + 1
+    tasks = [("tuv"[number], answers) for number in range(n_tasks)]
+    return statistics_of(sums, tasks, lambda keys: [f"r{key}" for key in keys])
+
+
+def codes(one: CrowdLabels, answers: tuple[str, ...] = ANSWERS) -> list[str]:
+    return [warning["code"] for warning in described(one, answers)["warnings"]]
 
 
 @pytest.mark.parametrize("cells", [3, 4_000_000], ids=["an item at once", "all at once"])
@@ -48,13 +54,13 @@ def test_agreement_is_the_share_of_equal_pairs(cells: int, pairs: dict[tuple[int
     compared = [one == other for given in by_item for one, other in combinations(given, 2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "_CELLS_AT_ONCE", cells)
-        agreement = statistics_of(crowd(labels))["agreement"]
+        agreement = described(crowd(labels))["agreement"]
     assert agreement == (sum(compared) / len(compared) if compared else None)
 
 
 def test_counts() -> None:
     labels = [(0, 0, 0), (0, 1, 0), (0, 2, 1), (1, 0, 1), (2, 1, 2)]
-    found = statistics_of(crowd(labels))
+    found = described(crowd(labels))
     assert found["labels_per_item"] == {
         "min": 1,
         "median": 1.0,
@@ -76,13 +82,13 @@ def test_counts() -> None:
 
 def test_the_last_bar_of_the_histogram_holds_the_rest() -> None:
     labels = [(0, annotator, 0) for annotator in range(25)] + [(1, annotator, 0) for annotator in range(20)]
-    assert statistics_of(crowd(labels))["labels_per_item"]["histogram"] == {"20+": 2}
+    assert described(crowd(labels))["labels_per_item"]["histogram"] == {"20+": 2}
 
 
 def test_tasks_are_counted_apart_and_own_options_are_no_balance() -> None:
     labels = [(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 2), (2, 0, 2), (2, 1, 2)]
     options = np.array([False, False, True])
-    first, second = statistics_of(crowd(labels, (0, 1, 1), item_has_options=options))["tasks"]
+    first, second = described(crowd(labels, (0, 1, 1), item_has_options=options))["tasks"]
     assert (first["items"], first["labels"], first["agreement"]) == (1, 2, 1.0)
     assert (second["items"], second["labels"], second["agreement"]) == (2, 4, 0.5)
     assert [bar["count"] for bar in second["balance"]] == [0, 1, 1]
@@ -96,22 +102,20 @@ def test_what_cannot_be_learned() -> None:
     assert codes(crowd([(0, 0, 0), (1, 0, 1)])) == ["one_annotator"]
     assert codes(crowd([(0, 0, 0), (1, 1, 1)])) == ["one_label_per_prompt"]
     assert codes(crowd([(0, 0, 0), (0, 1, 1), (1, 2, 0)])) == ["annotators_without_overlap"]
-    one_answer = crowd([(0, 0, 0), (0, 1, 0)], tasks=None)
-    assert codes(CrowdLabels(**(vars(one_answer) | {"tasks": [("t", ("a",))]}))) == ["one_answer"]
+    assert codes(crowd([(0, 0, 0), (0, 1, 0)]), ("a",)) == ["one_answer"]
 
 
 def test_annotators_without_overlap_are_named() -> None:
     labels = [(0, 0, 0), (0, 1, 1), *((number, number + 1, 0) for number in range(1, 8))]
-    (warning,) = statistics_of(crowd(labels))["warnings"]
+    (warning,) = described(crowd(labels))["warnings"]
     assert warning["detail"].startswith(
         "7 of 9 annotators share no prompt with anybody ('r2', 'r3', 'r4', 'r5', 'r6', …)"
     )
 
 
 def test_labels_that_differ_in_case_or_spaces() -> None:
-    one = crowd([(0, 0, 0), (0, 1, 1)], tasks=None)
-    alike = CrowdLabels(**(vars(one) | {"tasks": [("t", ("Yes", "yes ", "no", "NO", "maybe"))]}))
-    details = [warning["detail"] for warning in statistics_of(alike)["warnings"]]
+    answers = ("Yes", "yes ", "no", "NO", "maybe")
+    details = [warning["detail"] for warning in described(crowd([(0, 0, 0), (0, 1, 1)]), answers)["warnings"]]
     assert details == [
         "Task 't' has labels that differ only in case or spaces: 'Yes', 'yes '.",
         "Task 't' has labels that differ only in case or spaces: 'no', 'NO'.",
@@ -119,7 +123,7 @@ def test_labels_that_differ_in_case_or_spaces() -> None:
 
 
 def alpha(labels: list[Label], **changes: Any) -> dict[str, Any]:
-    found: dict[str, Any] = statistics_of(crowd(labels, **changes))["tasks"][0]["alpha"]
+    found: dict[str, Any] = described(crowd(labels, **changes))["tasks"][0]["alpha"]
     return found
 
 
@@ -162,3 +166,59 @@ def test_alpha_is_unknown_without_shared_items_or_with_one_answer_only() -> None
     assert alpha([(0, 0, 0), (1, 1, 1)]) == {"value": None, "low": None, "high": None, "n_items": 0}
     assert alpha([(0, 0, 0), (0, 1, 0)])["value"] is None
     assert alpha([(0, 0, 0), (0, 1, 1)], item_has_options=np.array([True]))["n_items"] == 0
+
+
+Cell = tuple[int, int]  # item, annotator
+SAID = st.dictionaries(st.tuples(st.integers(0, 7), st.integers(0, 4)), st.integers(0, 2), min_size=1)
+KINDS = [(0, False), (1, True), (0, False), (1, False), (2, False), (2, False), (0, True), (1, False)]  # of items
+
+
+def numbered(said: dict[Cell, int], items: list[int]) -> CrowdLabels:
+    """What was said of some items, which have tasks, options and numbers of their own."""
+    place = {item: number for number, item in enumerate(items)}
+    labels = sorted((place[item], annotator, label) for (item, annotator), label in said.items() if item in place)
+    columns = np.array(labels, np.int64).reshape(-1, 3).T
+    return CrowdLabels(
+        annotator_keys=np.arange(5) + 100,
+        item_task=np.array([KINDS[item][0] for item in items], np.int16),
+        item_has_options=np.array([KINDS[item][1] for item in items], np.bool_),
+        item=columns[0],
+        annotator=columns[1],
+        label=columns[2],
+        item_number=np.array(items, np.int64),
+    )
+
+
+@pytest.mark.parametrize(("at_once", "dense"), [(1, 0), (2**20, 2**16)])
+@given(first=SAID, later=st.lists(SAID, max_size=3))
+def test_sums_after_appends_are_those_of_a_recount(
+    at_once: int, dense: int, first: dict[Cell, int], later: list[dict[Cell, int]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_LABELS_AT_ONCE", at_once)
+        patch.setattr(tally, "_DENSE", dense)
+        patch.setattr(statistics, "N_GROUPS", 3)
+        n_items, said = 1 + max(item for item, _ in first), dict(first)
+        sums = sums_of(numbered(said, list(range(n_items))))
+        for new in later:
+            touched = sorted({item for item, _ in new} | set(range(n_items, 1 + max(item for item, _ in new))))
+            before = sums_of(numbered(said, [item for item in touched if item < n_items]))
+            said |= new
+            n_items = max(n_items, touched[-1] + 1)
+            kept = CrowdSums.from_bytes(sums.to_bytes())
+            sums = kept.changed(before, sums_of(numbered(said, touched)))
+        recount = sums_of(numbered(said, list(range(n_items))))
+        for name in ("items", "answers", "annotators"):
+            ours, counted = getattr(sums, name), getattr(recount, name)
+            assert np.array_equal(ours.keys, counted.keys)
+            assert np.array_equal(ours.counts, counted.counts)
+        assert described(sums) == described(recount)
+
+
+def test_tallies_add_up_by_key() -> None:
+    found = tally.Tally.of((np.array([2, 0, 2]), np.array([1, 5, 1])), np.array([3, 4, 5]))
+    assert found.keys.tolist() == [[0, 5], [2, 1]]
+    assert found.counts.tolist() == [[4], [8]]
+    assert found.where(2).keys.tolist() == [[1]]
+    assert found.minus(found).keys.shape == (0, 2)
+    assert found.plus(tally.Tally.nothing(2, 1)).counts.tolist() == [[4], [8]]
