@@ -167,9 +167,14 @@ def _load_model(folder: Path) -> FineTuned:
     return FineTuned(scorer.eval(), channel, tasks, tuple(description["annotators"]))
 
 
+def is_fine_tuned(base: Path | str) -> bool:
+    """Whether a base model is one that `save_model` wrote, so that it has learned from labels."""
+    return isinstance(base, Path) and (base / REALM_JSON).is_file()
+
+
 def restore_answers(folder: Path, scorer: Scorer, tasks: tuple[Task, ...]) -> bool:
     """Give a scorer the answers of the fine-tuned model in `folder`; False where there is none, or of other tasks."""
-    if not (folder / REALM_JSON).is_file():
+    if not is_fine_tuned(folder):
         return False
     described = json.loads((folder / REALM_JSON).read_text())["tasks"]
     if [tuple(map(tuple, (task["answers"], task["descriptions"]))) for task in described] != [

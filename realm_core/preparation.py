@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realm_core.annotations import Annotations, FloatArray
+from realm_core.base_models import BaseModelUnavailable
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
 from realm_core.constant_answers import constant_cells, without_constant
 from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot
@@ -17,6 +18,8 @@ from realm_core.topics import topics
 from realm_core.truth_choice import best_truth, renamed_by_words
 
 if TYPE_CHECKING:
+    import torch
+
     from realm_core.channels import Channel
     from realm_core.scorers.scorer import Scorer
 
@@ -26,20 +29,27 @@ class NotIdentifiable(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
-    """Where training starts: the plan and its reasons, the channel, what the pretrained model says.
+class Reading:
+    """What a model makes of the prompts before it learns from their labels: `embeddings` (N, E), and its answers."""
 
-    `annotations` are those that a model can learn from (more than one answer is possible); `embeddings` (N, E); `z`
-    (N, D) says what each prompt is about.
+    embeddings: NDArray[np.float32]
+    zero_shot: ZeroShot
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """Where training starts: the plan and its reasons, the channel, what the base model says.
+
+    `annotations` are those that a model can learn from (more than one answer is possible); `z` (N, D) says what each
+    prompt is about.
     """
 
     plan: Plan
     reasons: Reasons
     channel: Channel
     annotations: Annotations
-    embeddings: NDArray[np.float32]
     z: NDArray[np.float32]
-    zero_shot: ZeroShot
+    reading: Reading
     words: str
 
 
@@ -61,7 +71,8 @@ def prepare(
         family=scorer.family,
     )
     continues = isinstance(base, Path) and restore_answers(base, scorer, annotations.tasks)
-    embeddings, zero_shot = _read(scorer, annotations, continues=continues)
+    reading = _read(scorer, annotations, continues=continues)
+    zero_shot = reading.zero_shot
     if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
         choice = best_truth(annotations, zero_shot.log_p)
         plan = replace(plan, channel=choice.candidate.channel)
@@ -69,12 +80,28 @@ def prepare(
     if plan.channel == "confusion" and config.method == "realm":
         zero_shot = replace(zero_shot, truth=renamed_by_words(annotations, zero_shot.log_p, zero_shot.truth))
     informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
-    z = topics(embeddings)
+    z = topics(reading.embeddings)
     channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
     words = f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}."
     if continues:
         words = "The answers go on from the fine-tuned model, which knows the same tasks."
-    return Preparation(plan, reasons, channel, informative, embeddings, z, zero_shot, words)
+    return Preparation(plan, reasons, channel, informative, z, replace(reading, zero_shot=zero_shot), words)
+
+
+def read_pretrained(
+    pretrained: Path | str, annotations: Annotations, max_length: int, device: torch.device
+) -> Reading | None:
+    """The prompts as a model reads them that no label has touched. None where `pretrained` is no such model."""
+    from realm_core.checkpoint import is_fine_tuned
+    from realm_core.scorers.families import load_scorer
+
+    if is_fine_tuned(pretrained):
+        return None
+    try:
+        scorer = load_scorer(pretrained, max_length)
+    except BaseModelUnavailable:
+        return None
+    return _read(scorer.to(device), annotations, continues=False)
 
 
 def refuse_unanswerable(annotations: Annotations, config: TrainingConfig) -> None:
@@ -96,10 +123,8 @@ def refuse_unanswerable(annotations: Annotations, config: TrainingConfig) -> Non
         )
 
 
-def _read(
-    scorer: Scorer, annotations: Annotations, *, continues: bool
-) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ZeroShot]:
-    """Read every prompt with the pretrained model, and let it start as sure of its answers as it deserves.
+def _read(scorer: Scorer, annotations: Annotations, *, continues: bool) -> Reading:
+    """Read every prompt with the base model, and let it start as sure of its answers as it deserves.
 
     A model that continues is left as sure as it was.
     """
@@ -116,7 +141,7 @@ def _read(
     zero_shot = calibrate_zero_shot(without_constant(annotations), scores, scales)
     if not continues:
         scorer.start_at(zero_shot.scale)
-    return embeddings, zero_shot
+    return Reading(embeddings, zero_shot)
 
 
 def _start_channel(

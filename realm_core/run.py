@@ -12,7 +12,14 @@ import numpy as np
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.config import Reasons, TrainingConfig
 from realm_core.cross_fitting import cross_fit, cross_fit_plain
-from realm_core.preparation import NotIdentifiable, Preparation, prepare, refuse_unanswerable
+from realm_core.preparation import (
+    NotIdentifiable,
+    Preparation,
+    Reading,
+    prepare,
+    read_pretrained,
+    refuse_unanswerable,
+)
 from realm_core.reliability import Report, build_report
 
 if TYPE_CHECKING:
@@ -63,6 +70,10 @@ class Outcome:
 
 
 _READING, _TRAINING, _CROSS_FITTING, _REPORTING, _SAVING = (0.0, 0.1), (0.1, 0.8), (0.8, 0.9), (0.9, 0.95), (0.95, 1.0)
+_SEEN_BEFORE = (
+    "The model that this job continues from may have learned from the same prompts, and what it was fine-tuned from "
+    "cannot be found to judge them instead. The report's intervals are too narrow, and are marked in_sample."
+)
 
 
 def run(
@@ -72,12 +83,15 @@ def run(
     base: Path | str | None,
     work: Path,
     observer: Observer,
+    pretrained: Path | str | None = None,
     resume_from: Path | None = None,
 ) -> Outcome:
     """Do what `config` asks for. Raises NotIdentifiable, BaseModelUnavailable, training.Diverged.
 
-    `base` is the pretrained model (a folder, or a hub's name), `work` a folder to write in, `resume_from` a checkpoint
-    of an earlier run with the same annotations and config.
+    `base` is the model to start from (a folder, or a hub's name), `work` a folder to write in, `resume_from` a
+    checkpoint of an earlier run with the same annotations and config. Where `base` is fine-tuned itself, `pretrained`
+    is what it was fine-tuned from: it judges the labels in the report, since `base` may have seen them. Without it the
+    report is in-sample, and says so.
     """
     if annotations.n_labels == 0:
         raise NotIdentifiable("There is no label to learn from.")
@@ -87,7 +101,14 @@ def run(
     if annotations.prompts is None or base is None:
         raise NotIdentifiable("Fine-tuning needs the text of the prompts; use the method `aggregation` without it.")
     refuse_unanswerable(annotations, config)
-    return _fine_tune(annotations, config, base, work, observer, resume_from)
+    trained = _train(annotations, config, base, work, observer, resume_from)
+    reading = None
+    if trained.start.plan.cross_fit_folds > 1:
+        observer.progress("cross_fitting", 0, 1, _CROSS_FITTING[0])
+        reading = _unbiased_reading(trained, annotations, base, pretrained)
+        if reading is None:
+            observer.event(_SEEN_BEFORE, level="warn")
+    return _report_and_save(trained, reading, annotations, config, work, observer)
 
 
 def assist(
@@ -138,7 +159,7 @@ def _train(
     if plan.lora_rank:
         scorer.add_adapters(plan.lora_rank)
         scorer.to(team.device)
-    observer.event(start.words, data={"zero_shot_scale": start.zero_shot.scale})
+    observer.event(start.words, data={"zero_shot_scale": start.reading.zero_shot.scale})
     events = FitEvents(
         progress=_within(observer, "training", _TRAINING), metrics=observer.metrics, checkpoint=observer.checkpoint
     )
@@ -162,38 +183,52 @@ def _train(
     return _Trained(scorer, channel, start, state)
 
 
-def _fine_tune(
+def _unbiased_reading(
+    trained: _Trained, annotations: Annotations, base: Path | str, pretrained: Path | str | None
+) -> Reading | None:
+    """The prompts as read by a model that has never seen a label of them, which a report out of fold stands on.
+
+    That is the base itself, or where it is fine-tuned already what it was fine-tuned from: the base may have learned
+    from the same prompts, in whatever dataset.
+    """
+    from realm_core.checkpoint import is_fine_tuned
+
+    if not is_fine_tuned(base):
+        return trained.start.reading
+    if pretrained is None:
+        return None
+    return read_pretrained(pretrained, annotations, trained.start.plan.max_length, trained.scorer.device)
+
+
+def _report_and_save(
+    trained: _Trained,
+    reading: Reading | None,
     annotations: Annotations,
     config: TrainingConfig,
-    base: Path | str,
     work: Path,
     observer: Observer,
-    resume_from: Path | None,
 ) -> Outcome:
+    """The report, cross-fitted on a `reading` that no label has touched, or in-sample without one; and the model."""
     from realm_core.checkpoint import FineTuned, save_model
     from realm_core.training import predict_log_p
 
-    trained = _train(annotations, config, base, work, observer, resume_from)
     scorer, channel, start, plan = trained.scorer, trained.channel, trained.start, trained.start.plan
-    zero_shot = start.zero_shot
     trained_accuracy = _trained_accuracy(scorer, channel, start)
     if trained_accuracy is not None:
-        refuse_mirrored(annotations, zero_shot.truth.accuracy, trained_accuracy)
-    observer.progress("cross_fitting", 0, 1, _CROSS_FITTING[0])
-    cross_fitted = plan.cross_fit_folds > 1
-    log_p = (
-        cross_fit(annotations, start.embeddings, zero_shot, plan.cross_fit_folds, config.seed)
-        if cross_fitted
-        else predict_log_p(scorer, annotations)
-    )
+        refuse_mirrored(annotations, start.reading.zero_shot.truth.accuracy, trained_accuracy)
+    plain = None
+    if reading is None:
+        log_p = predict_log_p(scorer, annotations)
+    else:
+        fit_on = (annotations, reading.embeddings, reading.zero_shot, plan.cross_fit_folds, config.seed)
+        log_p, plain = cross_fit(*fit_on), cross_fit_plain(*fit_on)
     observer.progress("reporting", 0, 1, _REPORTING[0])
-    plain = (
-        cross_fit_plain(annotations, start.embeddings, zero_shot, plan.cross_fit_folds, config.seed)
-        if cross_fitted
-        else None
-    )
     report = build_report(
-        annotations, log_p, cross_fitted=cross_fitted, trained_accuracy=trained_accuracy, plain_log_p=plain
+        annotations,
+        log_p,
+        cross_fitted=reading is not None,
+        trained_accuracy=trained_accuracy,
+        plain_log_p=plain,
     )
     observer.progress("saving", 0, 1, _SAVING[0])
     model = FineTuned(scorer, channel, annotations.tasks, annotations.annotators)

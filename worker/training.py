@@ -84,6 +84,7 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
             base=base,
             work=folder,
             observer=recorder,
+            pretrained=_pretrained(work),
             resume_from=_resume_from(work, recorder, folder),
         )
         stored = None
@@ -137,6 +138,16 @@ def _base(work: Work, folder: Path) -> Path | str:
         log.error("model damaged", model=work.parent.id, error=str(error))
         detail = f"The files of {work.parent.id} are missing or damaged; start from another model."
         raise BaseModelUnavailable(detail) from error
+
+
+def _pretrained(work: Work) -> Path | str | None:
+    """What the model to start from was once fine-tuned from; None where it is not fine-tuned, or that is gone."""
+    if work.parent is None:
+        return None
+    try:
+        return locate(work.parent.base, get_settings().models_dir)
+    except BaseModelUnavailable:
+        return None
 
 
 def _resume_from(work: Work, recorder: Recorder, folder: Path) -> Path | None:

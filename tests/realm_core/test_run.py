@@ -191,7 +191,7 @@ def test_a_job_continues_from_a_fine_tuned_model_without_forgetting_its_answers(
     scorer = load_scorer(outcome.model, 64)
     start = prepare(scorer, annotations, config, outcome.model)
     assert start.words.startswith("The answers go on")
-    assert np.mean(start.zero_shot.log_p.argmax(axis=1) == truth) > 0.95  # it knows them before any step
+    assert np.mean(start.reading.zero_shot.log_p.argmax(axis=1) == truth) > 0.95  # it knows them before any step
     prompts = (annotations.prompts or ())[:5]
     before = [one.probabilities for one in predictor.predict([PredictInput(prompt) for prompt in prompts])]
     again = scorer.eval()(scorer.collate(scorer.encode(prompts, [0] * 5, [None] * 5))).detach().exp()
@@ -210,3 +210,29 @@ def test_a_job_continues_from_a_fine_tuned_model_without_forgetting_its_answers(
     assert child.model is not None
     after = Predictor.load(child.model).predict([PredictInput(prompt) for prompt in prompts])
     np.testing.assert_allclose([one.probabilities for one in after], before, atol=0.1)
+
+
+def test_a_job_that_continues_is_judged_by_the_model_that_has_seen_no_labels(
+    crowd: tuple[Annotations, np.ndarray], outcome: Outcome, tiny_bert: Path, tmp_path: Path
+) -> None:
+    config = TrainingConfig(hyperparameters=Hyperparameters(max_steps=1), seed=1, threads=1)
+
+    def judged(base: Path, name: str, pretrained: Path | None) -> tuple[Outcome, Recorder]:
+        observer = Recorder()
+        return run(
+            crowd[0], config, base=base, work=tmp_path / name, observer=observer, pretrained=pretrained
+        ), observer
+
+    assert outcome.model is not None
+    first, _ = judged(tiny_bert, "first", None)
+    child, _ = judged(outcome.model, "child", tiny_bert)
+    assert child.report.items.model_posterior is not None
+    assert first.report.items.model_posterior is not None
+    np.testing.assert_allclose(child.report.items.model_posterior, first.report.items.model_posterior, atol=1e-6)
+    assert {row.accuracy_method for row in child.report.annotators} == {"cross_fitted"}
+
+    for name, pretrained in (("unknown", None), ("fine-tuned", outcome.model), ("gone", tmp_path / "gone")):
+        orphan, observer = judged(outcome.model, name, pretrained)
+        assert {row.accuracy_method for row in orphan.report.annotators} == {"in_sample"}
+        assert any("had seen the labels" in note for note in orphan.report.summary["notes"])
+        assert any("marked in_sample" in message for message in observer.messages)

@@ -82,6 +82,13 @@ def test_a_job_with_a_model(worker: Worker, start: Start) -> None:
     assert any(event.type == "metrics" for event in events_of(job))
     assert_whole(job)
 
+    child = wait_until_finished(start(**training(n_epochs=1, cross_fit_folds=2) | {"model": model.id}), 60)
+    assert child.status == "succeeded", child.log_tail
+    with transaction() as session:
+        query = select(AnnotatorReport.accuracy_method).where(AnnotatorReport.job_key == child.key)
+        assert set(session.execute(query).scalars()) == {"cross_fitted"}  # by minilm, not by the parent
+    assert not any("in_sample" in message for message in messages_of(child))
+
 
 def test_cancelling_frees_the_machine(worker: Worker, start: Start) -> None:
     job = start(**training())
