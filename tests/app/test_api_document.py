@@ -74,7 +74,7 @@ def call(
     ids = {parameter.name: known[parameter.name] for parameter in operation.path_parameters if parameter.name in known}
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
         kinds = [operation.as_strategy(mode)]
-        if ids and "predict" not in operation.path:  # no real model is there to answer
+        if ids:
             kinds.append(operation.as_strategy(mode, path_parameters=ids))
 
         @hypothesis.settings(

@@ -34,8 +34,7 @@ HOSTILE: dict[str, Any] = {
     "null": None,
     "true": True,
 }
-# Good bodies of the calls that take one; each value in them is replaced in turn. Predict needs a real model: its own
-# tests have its hostile inputs.
+# Good bodies of the calls that take one; each value in them is replaced in turn.
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/datasets"): {
         "name": "n",
@@ -55,6 +54,11 @@ BODIES: dict[tuple[str, str], Any] = {
         "metadata": {"k": "v"},
     },
     ("POST", "/v1/fine_tuning/jobs/{job_id}/annotators/{annotator_id}/decisions"): {"action": "keep", "note": "n"},
+    ("POST", "/v1/models/{model_id}/predict"): {
+        "inputs": [{"prompt": "a parcel", "task": "default", "options": ["a"]}, "the invoice"],
+        "parameters": {"top_k": 1, "truncation": "right"},
+        "annotator": "ann_1",
+    },
     ("POST", "/v1/api_keys"): {"name": "n", "role": "viewer", "scopes": ["jobs"], "expires_in_days": 1},
     ("POST", "/v1/projects"): {"name": "n"},
     ("POST", "/v1/webhooks"): {"url": "https://example.org/", "events": ["job.failed"], "description": "d"},
@@ -88,6 +92,7 @@ def ids(client: TestClient, project: ProjectKeys, tmp_path: Path) -> dict[str, s
 
 def check(answer: Any, what: object) -> None:
     assert answer.status_code < 500, (what, answer.text[:500])
+    assert "inference_failed" not in answer.text, what
     assert "X-Evil" not in answer.headers
     if answer.status_code >= 400:
         problem = answer.json()

@@ -11,9 +11,11 @@ from app.artifacts import get_artifacts
 from app.database import model_queries
 from app.database.session import transaction
 from app.database.tables import Job
+from realm_core.annotations import Task
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import finish_job
 from tests.jobs import queue_job
+from tests.realm_core.tiny_models import save_tiny_model
 
 CSV = "annotator,label,prompt\nana,yes,sky\nbo,no,sky\nana,yes,sea\nbo,yes,sea\n"
 
@@ -48,13 +50,14 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
 
 
 def add_model(job_id: str, folder: Path) -> str:
-    """A model of a job, of files that nobody could load."""
-    (folder / "config.json").write_text("{}")
+    """A model of a job: a tiny one, which answers."""
+    task = Task("default", ("no", "yes"))
+    files = save_tiny_model(folder, task, ("ann_1", "ann_2"))
     artifact = f"models/{job_id}-1"
-    manifest = get_artifacts().put_folder(artifact, folder)
+    manifest = get_artifacts().put_folder(artifact, files)
     with transaction() as session:
         job_key = session.execute(select(Job.key).where(Job.id == job_id)).scalar_one()
-        tasks = [{"name": "default", "answers": ["no", "yes"]}]
+        tasks = [{"name": task.name, "answers": list(task.answers)}]
         return model_queries.add_model(
             session, job_key=job_key, base="minilm", artifact=artifact, manifest=manifest, tasks=tasks
         )

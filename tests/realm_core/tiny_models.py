@@ -10,6 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from realm_core.annotations import Annotations, IntArray, Task
+from realm_core.channels import OneCoinChannel
+from realm_core.checkpoint import FineTuned, save_model
+from realm_core.scorers.encoder import EncoderScorer
 
 CUES = ("invoice", "parcel", "broken", "thanks")
 FILLERS = ("the", "a", "my", "was", "is", "please", "about", "and", "it", "today", "again", "very", "so", "with", "you")
@@ -41,6 +44,15 @@ def save_tiny_bert(folder: Path, *, dropout: float = 0.0) -> Path:
     BertModel(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def save_tiny_model(folder: Path, task: Task, annotators: tuple[str, ...]) -> Path:
+    """A tiny BERT as if it had been fine-tuned: a model folder of ours, which answers, if not well."""
+    scorer = EncoderScorer.from_pretrained(save_tiny_bert(folder / "base"), 64)
+    scorer.start_answers((task,))
+    accuracy = torch.full((len(annotators), 1), 0.8)
+    channel = OneCoinChannel(accuracy, torch.ones_like(accuracy), torch.tensor([len(task.answers)]))
+    return save_model(folder / "model", FineTuned(scorer.eval(), channel, (task,), annotators), {})
 
 
 def make_prompts(truth: IntArray, seed: int) -> tuple[str, ...]:
