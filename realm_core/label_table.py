@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from realm_core.annotations import Annotations, FloatArray
+
+_LABELS_AT_ONCE = 2**20
 
 
 class LabelTable:
@@ -29,10 +32,14 @@ class LabelTable:
         self.n_answers = int(self.answer_counts.max(initial=1))
         self.valid = np.arange(self.n_answers)[:, None] < self.answer_counts  # (Kmax, N)
         self.item_task = annotations.item_task
-        self.rows = np.flatnonzero(self.answer_counts[annotations.item] > 1)  # of `annotations`, (L,)
-        self.item = annotations.item[self.rows].astype(np.intp)
-        self.label = annotations.label[self.rows].astype(np.intp)
-        self.cell = annotations.annotator[self.rows].astype(np.intp) * self.n_tasks + self.item_task[self.item]
+        self.rows = self._informative(annotations)  # of `annotations`, (L,)
+        some = slice(None) if len(self.rows) == annotations.n_labels else self.rows
+        self.item = annotations.item[some].astype(np.intp)
+        self.label = annotations.label[some].astype(np.intp)
+        self.cell = annotations.annotator[some].astype(np.intp)
+        if self.n_tasks > 1:
+            self.cell *= self.n_tasks
+            self.cell += self.item_task[self.item]
         self.labels_per_item = np.bincount(self.item, minlength=self.n_items)
         self.labels_per_cell = np.bincount(self.cell, minlength=self.n_cells).astype(float)
         self.cell_task = np.tile(np.arange(self.n_tasks), self.n_annotators)
@@ -40,6 +47,18 @@ class LabelTable:
         for k in np.flatnonzero(np.bincount(self.answer_counts)):
             self.task_answers[self.item_task[self.answer_counts == k]] = k
         self.cell_answers = self.task_answers[self.cell_task]
+
+    def _informative(self, annotations: Annotations) -> NDArray[np.intp]:
+        """Which labels are on items that have several answers."""
+        if (self.answer_counts > 1).all():
+            return np.arange(annotations.n_labels)
+        return np.flatnonzero(self.answer_counts[annotations.item] > 1)
+
+    def parts(self, n_sums: int) -> Iterator[slice]:
+        """All labels, so few at a time that they stay in the processor's cache, but no fewer than sums made of them."""
+        step = max(_LABELS_AT_ONCE, n_sums)
+        for start in range(0, len(self.item), step):
+            yield slice(start, start + step)
 
     def votes(self) -> FloatArray:
         """How many labels each answer of each item got. (Kmax, N)"""

@@ -90,6 +90,10 @@ class Evidence:
         table, k = self.table, self.table.n_answers
         if k > MAX_CONFUSION_ANSWERS or not self.fixed_answers.any():
             return None
-        flat, counted = table.cell * k + table.label, self.fixed_answers[table.cell_task[table.cell]]
-        of_truth = [np.bincount(flat, q[table.item] * counted, minlength=table.n_cells * k) for q in self.posterior]
-        return np.stack([counts.reshape(table.n_cells, k) for counts in of_truth], axis=1)
+        counts = np.zeros((k, table.n_cells * k))  # truth first
+        for part in table.parts(n_sums=counts.shape[1]):
+            item, flat = table.item[part], table.cell[part] * k + table.label[part]
+            for of_truth, q in zip(counts, self.posterior, strict=True):
+                of_truth += np.bincount(flat, q[item], minlength=len(of_truth))
+        by_cell = counts.reshape(k, table.n_cells, k).swapaxes(0, 1)
+        return np.where(self.fixed_answers[table.cell_task][:, None, None], by_cell, 0)

@@ -44,13 +44,17 @@ class CrowdLabels:
     item_number: NDArray[Any] | None = None
 
     @cached_property
-    def first_label(self) -> NDArray[np.intp]:
-        """Where the labels of each item begin, and the end of the last. (N + 1,)"""
-        return np.searchsorted(self.item, np.arange(len(self.item_task) + 1, dtype=self.item.dtype))
+    def labels_per_item(self) -> NDArray[np.int64]:
+        n = np.zeros(len(self.item_task), np.int64)
+        for part in self.parts():
+            first, last = self.item[part][[0, -1]]
+            n[first : last + 1] += np.bincount(self.item[part] - first)
+        return n
 
     @cached_property
-    def labels_per_item(self) -> NDArray[np.int64]:
-        return np.diff(self.first_label)
+    def first_label(self) -> NDArray[np.int64]:
+        """Where the labels of each item begin, and the end of the last. (N + 1,)"""
+        return np.concatenate([[0], np.cumsum(self.labels_per_item)])
 
     def parts(self) -> Iterator[slice]:
         """All labels, some at a time: numpy makes 64-bit copies of what it indexes with."""
