@@ -59,6 +59,13 @@ class Hyperparameters(BaseModel):
         description="r of LoRA: each linear layer W becomes W + 2·B·A with A r×d, B d×r, and W frozen; merged into W "
         "when the model is saved. 0: fine-tune all weights.",
     )
+    option_scoring: Literal["cosine", "pair"] = Field(
+        "cosine",
+        description="How an encoder scores options of a prompt's own. `cosine`: s·cos(z(x), z(option)), which knows "
+        "from the start which words go together. `pair`: ⟨z(x and option, read as one text), v⟩ with v learned from "
+        "zero: it can learn what no cosine says, such as which of two comes next, at K times the cost. A fine-tuned "
+        "model goes on as it was. Language models read prompt and options together anyway.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Compute activations twice instead of keeping them: less memory, a third more time."
     )
@@ -122,6 +129,7 @@ class Plan:
     learning_rate: float
     answer_learning_rate: float
     lora_rank: int
+    option_scoring: Literal["cosine", "pair"]
     gradient_checkpointing: bool
     expertise_learning_rate: float
     expertise_pooling: float
@@ -184,6 +192,7 @@ def resolve(
         learning_rate=value_of("learning_rate", *(LORA_LEARNING_RATE if asked.lora_rank else LEARNING_RATES[family])),
         answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),
         lora_rank=asked.lora_rank,
+        option_scoring=asked.option_scoring,
         gradient_checkpointing=asked.gradient_checkpointing,
         expertise_learning_rate=value_of(
             "expertise_learning_rate",

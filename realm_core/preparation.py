@@ -73,6 +73,10 @@ def prepare(
     continues = isinstance(base, Path) and restore_answers(base, scorer, annotations.tasks)
     reading = _read(scorer, annotations, continues=continues)
     zero_shot = reading.zero_shot
+    if plan.option_scoring == "pair":  # only now: pairs know nothing yet, cosines say what the words do
+        scorer.score_pairs()
+    elif scorer.scores_pairs:  # so does the fine-tuned model that goes on
+        plan = replace(plan, option_scoring="pair")
     if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
         choice = best_truth(annotations, zero_shot.log_p)
         plan = replace(plan, channel=choice.candidate.channel)

@@ -152,6 +152,8 @@ def _train(
     if not team.is_first:
         scorer.start_answers(annotations.tasks)  # their weights come from the first process
     plan, channel = start.plan, start.channel.to(team.device)
+    if plan.option_scoring == "pair":
+        scorer.score_pairs()
     observer.resolved(start.reasons)
     torch.manual_seed(config.seed)
     if plan.gradient_checkpointing:

@@ -77,7 +77,7 @@ class FrozenScorer(EncoderScorer):
         super().__init__(_LookUp(embeddings.table), SimpleNamespace(pad_token_id=0, model_max_length=1), 1)
         self._embeddings = embeddings
 
-    def _cut(self, texts: Sequence[str]) -> list[tuple[list[int], int, bool]]:
+    def _cut(self, texts: Sequence[str], *, keep_end: bool = False) -> list[tuple[list[int], int, bool]]:
         return [([self._embeddings.row(text)], 1, False) for text in texts]
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

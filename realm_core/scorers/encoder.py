@@ -23,9 +23,14 @@ class EncoderScorer(Scorer):
 
     answers of a task    logits_k = ⟨z(x), A_k⟩ + b_k, with A (K_t, D) and b (K_t,) in `answers` and `biases`
     options of a prompt  logits_k = exp(log_scale) · ⟨z(x), z(option_k)⟩
+    as pairs             logits_k = ⟨z(x, option_k), v⟩, prompt and option read as one text
+
+    Cosines keep what the pretrained encoder knows of words that go together. Pairs start from nothing (v (D,) is zero)
+    and read K texts as long as the prompt, but order counts in them: cos(a, b) = cos(b, a).
     """
 
     family = "encoder"
+    pair_vector: nn.Parameter | None  # v, where options are scored as pairs
     zero_shot_scales = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)  # of cosines; sentence encoders are pretrained with 20
 
     def __init__(self, model: Any, tokenizer: Any, max_length: int) -> None:
@@ -33,6 +38,7 @@ class EncoderScorer(Scorer):
         self.max_length = min(max_length, model.config.max_position_embeddings, tokenizer.model_max_length)
         self.answers = nn.ParameterList()
         self.biases = nn.ParameterList()
+        self.register_parameter("pair_vector", None)
 
     def start_answers(self, tasks: Sequence[Task]) -> None:
         super().start_answers(tasks)
@@ -58,36 +64,60 @@ class EncoderScorer(Scorer):
         for answers in self.answers:
             answers *= scale
 
+    @property
+    def scores_pairs(self) -> bool:
+        return self.pair_vector is not None
+
+    def score_pairs(self) -> None:
+        if self.pair_vector is None:
+            self.pair_vector = nn.Parameter(torch.zeros(self.model.config.hidden_size, device=self.device))
+
     def answer_parameters(self) -> list[nn.Parameter]:
-        return [self.log_scale, *self.answers, *self.biases]
+        pairs = [] if self.pair_vector is None else [self.pair_vector]
+        return [self.log_scale, *pairs, *self.answers, *self.biases]
 
     def restore_answers(self, tasks: Sequence[Task], tensors: dict[str, Tensor]) -> None:
         super().restore_answers(tasks, tensors)
+        self.pair_vector = nn.Parameter(tensors["pair_vector"]) if "pair_vector" in tensors else None
         self.answers = nn.ParameterList(tensors[f"answers.{task}"] for task in range(len(tasks)))
         self.biases = nn.ParameterList(tensors[f"biases.{task}"] for task in range(len(tasks)))
 
     def encode(
         self, prompts: Sequence[str], tasks: Sequence[int], options: Sequence[tuple[str, ...] | None]
     ) -> list[EncodedPrompt]:
-        of_options = iter(self._cut([option for own in options if own is not None for option in own]))
-        return [
-            EncodedPrompt(
-                task=task,
-                n_answers=len(self.tasks[task].answers) if own is None else len(own),
-                token_ids=ids,
-                n_tokens=n_tokens,
-                truncated=truncated,
-                option_ids=None if own is None else tuple(next(of_options)[0] for _ in own),
+        of_options = iter(self._options(prompts, options))
+        encoded = []
+        for (ids, n_tokens, truncated), task, own in zip(self._cut(prompts), tasks, options, strict=True):
+            cut = None if own is None else [next(of_options) for _ in own]
+            with_option_cut = self.pair_vector is not None and any(is_cut for _, _, is_cut in cut or ())
+            encoded.append(
+                EncodedPrompt(
+                    task=task,
+                    n_answers=len(self.tasks[task].answers) if own is None else len(own),
+                    token_ids=ids,
+                    n_tokens=n_tokens,
+                    truncated=truncated or with_option_cut,
+                    option_ids=None if cut is None else tuple(ids_of_option for ids_of_option, _, _ in cut),
+                )
             )
-            for (ids, n_tokens, truncated), task, own in zip(self._cut(prompts), tasks, options, strict=True)
-        ]
+        return encoded
 
-    def _cut(self, texts: Sequence[str]) -> list[tuple[list[int], int, bool]]:
-        """Token ids cut at the end to max_length, how many there were, and whether some are gone."""
+    def _options(
+        self, prompts: Sequence[str], options: Sequence[tuple[str, ...] | None]
+    ) -> list[tuple[list[int], int, bool]]:
+        """The options of all prompts, one after another; as pairs each ends the prompt, whose start is cut."""
+        pairs = [(prompt, option) for prompt, own in zip(prompts, options, strict=True) for option in own or ()]
+        if self.pair_vector is None:
+            return self._cut([option for _, option in pairs])
+        return self._cut([f"{prompt}\n{option}" for prompt, option in pairs], keep_end=True)
+
+    def _cut(self, texts: Sequence[str], *, keep_end: bool = False) -> list[tuple[list[int], int, bool]]:
+        """Token ids cut to max_length, how many there were, and whether some are gone, at the end or the start."""
         before, after = self.special_tokens
         room = self.max_length - len(before) - len(after)
+        kept = slice(-room, None) if keep_end else slice(room)
         return [
-            ([*before, *ids[:room], *after], len(before) + len(ids) + len(after), len(ids) > room)
+            ([*before, *ids[kept], *after], len(before) + len(ids) + len(after), len(ids) > room)
             for ids in self.tokens_of(texts)
         ]
 
@@ -104,6 +134,10 @@ class EncoderScorer(Scorer):
                 return embedding, embedding @ self.answers[inputs.task].T + self.biases[inputs.task]
         options = self.pooled(inputs.option_ids, inputs.option_mask)
         row, column = (~inputs.beyond()).nonzero(as_tuple=True)
-        cosines = (embedding[row] * options).sum(1)
         nothing = torch.zeros_like(inputs.beyond(), dtype=torch.float32)
-        return embedding, nothing.index_put((row, column), self.log_scale.exp() * cosines)
+        with torch.autocast(self.device.type, enabled=False):
+            if self.pair_vector is None:
+                scores = self.log_scale.exp() * (embedding[row] * options).sum(1)
+            else:
+                scores = options @ self.pair_vector
+        return embedding, nothing.index_put((row, column), scores)

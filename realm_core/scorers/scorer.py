@@ -81,6 +81,14 @@ class Scorer(nn.Module):
         """Multiply the logits, which sharpens (or flattens) what the scorer says."""
         self.log_scale.fill_(math.log(max(scale, _SMALLEST_SCALE)))
 
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether `score_pairs` makes a difference and was called, now or when the weights were learned."""
+        return False
+
+    def score_pairs(self) -> None:
+        """Read each of a prompt's own options together with the prompt. Language models always do."""
+
     def answer_parameters(self) -> list[nn.Parameter]:
         """What is learned beside the pretrained model."""
         return [self.log_scale]
