@@ -43,6 +43,19 @@ SCOPES: tuple[tuple[str, Scope], ...] = (
 )
 
 
+# What an annotator's own key opens: what reports say of their own labels, none of which names anybody else.
+OWN_PATHS = frozenset(
+    {
+        "/",
+        "/jobs/{job_id}/annotators/{annotator_id}",
+        "/v1/fine_tuning/jobs/{job_id}/annotators/{annotator_id}",
+        "/v1/fine_tuning/jobs/{job_id}/annotators/{annotator_id}/labels",
+        "/v1/fine_tuning/jobs/{job_id}/annotators/{annotator_id}/behaviour",
+        "/logout",
+    }
+)
+
+
 def _unauthorized(detail: str, code: str) -> Unauthorized:
     return Unauthorized(detail, code=code, headers={"WWW-Authenticate": "Bearer"})
 
@@ -90,7 +103,10 @@ async def guard(request: Request) -> None:
     principal, allowance = await run_in_threadpool(_let_in, request)
     request.state.principal = principal
     request.state.rate_limit_headers = {} if allowance is None else allowance.headers()
-    principal.require_scope(next((scope for start, scope in SCOPES if (path or "").startswith(start)), None))
+    if principal.own_annotator is not None:
+        _require_own(principal.own_annotator, path, request.path_params)
+    else:
+        principal.require_scope(next((scope for start, scope in SCOPES if (path or "").startswith(start)), None))
     if request.method in SAFE_METHODS:
         return
     if path not in VIEWERS_MAY_POST:
@@ -99,6 +115,12 @@ async def guard(request: Request) -> None:
         (await _shown_csrf_token(request)).encode(), principal.csrf_token.encode()
     ):
         raise Forbidden("The CSRF token is missing or wrong; reload the page.", code="csrf")
+
+
+def _require_own(annotator_id: str, path: str | None, parameters: dict[str, str]) -> None:
+    """Raises Forbidden for all but what is about this annotator alone."""
+    if path not in OWN_PATHS or parameters.get("annotator_id", annotator_id) != annotator_id:
+        raise Forbidden("Your key shows what reports say of your own labels, and nothing else.", code="scope_required")
 
 
 async def _shown_csrf_token(request: Request) -> str:

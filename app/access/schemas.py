@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from app.access.service import Role, Scope
+from app.access.service import OF_ANNOTATOR, Role, Scope
 from app.database.tables import ApiKey, AuditEvent
+
+AnnotatorScope = Annotated[str, StringConstraints(pattern=rf"^{OF_ANNOTATOR}ann_[1-9][0-9]{{0,8}}$")]
 
 
 class ApiKeyRequest(BaseModel):
@@ -16,8 +18,20 @@ class ApiKeyRequest(BaseModel):
 
     name: str = Field("", max_length=200)
     role: Role = "editor"
-    scopes: frozenset[Scope] | None = Field(None, min_length=1, description="Parts of the API; null is the whole API.")
+    scopes: frozenset[Scope | AnnotatorScope] | None = Field(
+        None,
+        min_length=1,
+        description="Parts of the API; null is the whole API. `annotator:ann_…`, alone: with this key, which also logs "
+        "into the dashboard, that annotator reads what reports say of their own labels, and nothing else.",
+    )
     expires_in_days: float | None = Field(None, gt=0, le=3650)
+
+    @field_validator("scopes")
+    @classmethod
+    def _an_annotators_key_opens_nothing_else(cls, scopes: frozenset[str] | None) -> frozenset[str] | None:
+        if scopes is not None and len(scopes) > 1 and any(scope.startswith(OF_ANNOTATOR) for scope in scopes):
+            raise ValueError("annotator:… must be the only scope of its key.")
+        return scopes
 
 
 class ApiKeyAnswer(BaseModel):
@@ -27,7 +41,7 @@ class ApiKeyAnswer(BaseModel):
     id: str
     name: str
     role: Role
-    scopes: list[Scope] | None
+    scopes: list[Scope | AnnotatorScope] | None
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -56,7 +70,7 @@ class NewApiKeyAnswer(BaseModel):
     id: str
     name: str
     role: Role
-    scopes: list[Scope] | None
+    scopes: list[Scope | AnnotatorScope] | None
     key: str | None
 
     @classmethod

@@ -23,6 +23,7 @@ from app.errors import Forbidden, NotFound
 Role = Literal["viewer", "editor", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what the ones before it may
 Scope = Literal["datasets", "jobs", "models", "predict", "metrics"]  # parts of the API, see `authentication.SCOPES`
+OF_ANNOTATOR = "annotator:"  # + ann_…: the scope of a key with which somebody reads of themselves alone
 KEY_PREFIX = "realm_"
 DEFAULT_PROJECT = "default"
 LOGIN_LINK_LIFETIME = timedelta(hours=1)
@@ -45,6 +46,12 @@ class Principal:
         """Raises Forbidden unless this caller has at least `role`."""
         if ROLES.index(self.role) < ROLES.index(role):
             raise Forbidden(f"This needs a key with the role {role}; yours has {self.role}.", code="role_required")
+
+    @property
+    def own_annotator(self) -> str | None:
+        """The annotator (ann_…) of whom alone this caller may read; None when the key is no annotator's."""
+        own = (scope for scope in self.scopes or () if scope.startswith(OF_ANNOTATOR))
+        return next((scope.removeprefix(OF_ANNOTATOR) for scope in own), None)
 
     def require_scope(self, scope: Scope | None) -> None:
         """Raises Forbidden unless this caller's key opens that part of the API; None is what only a whole key opens."""
@@ -73,7 +80,7 @@ def create_key(
     *,
     name: str,
     role: Role,
-    scopes: Collection[Scope] | None = None,
+    scopes: Collection[str] | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown this once and not kept."""

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import PrincipalDep
 from app.dashboard.playground import Asked, ask, list_values, playground_values
+from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.database.session import transaction
 from app.dependencies import SessionDep
@@ -33,9 +34,11 @@ def model_list(
 
 
 @router.get("/models/{model_id}")
-def playground(request: Request, session: SessionDep, principal: PrincipalDep, model_id: str) -> HTMLResponse:
+def playground(
+    request: Request, session: SessionDep, principal: PrincipalDep, pseudonyms: PseudonymsDep, model_id: str
+) -> HTMLResponse:
     """One model, and a form to ask it something."""
-    values = playground_values(session, principal.project_id, model_id)
+    values = playground_values(session, principal.project_id, model_id, pseudonyms=pseudonyms)
     return page(request, "model/playground.html", asked=Asked(), answered=None, **values)
 
 
@@ -44,6 +47,7 @@ async def ask_model(
     request: Request,
     principal: PrincipalDep,
     inference: InferenceDep,
+    pseudonyms: PseudonymsDep,
     model_id: str,
     asked: Annotated[Asked, Form()],
 ) -> HTMLResponse:
@@ -51,7 +55,7 @@ async def ask_model(
 
     def values() -> dict[str, Any]:
         with transaction() as session:
-            return playground_values(session, principal.project_id, model_id)
+            return playground_values(session, principal.project_id, model_id, pseudonyms=pseudonyms)
 
     shown = await run_in_threadpool(values)
     answered = await ask(inference, principal.project_id, shown["model"].id, asked)

@@ -17,9 +17,12 @@ from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
 from app.fine_tuning import service as fine_tuning
+from app.reports import service as reports
 from app.reports.judgement_schemas import JudgedLabelQuery
 from app.reports.schemas import AnnotatorQuery, AnnotatorSort
 from app.settings import get_settings
+
+OWN_REPORTS_SHOWN = 100
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -64,7 +67,10 @@ class AnnotatorPageQuery(BaseModel):
 def home(
     request: Request, session: SessionDep, principal: PrincipalDep, query: Annotated[HomeQuery, Query()]
 ) -> HTMLResponse:
-    """Jobs and datasets; what to do when there are none."""
+    """Jobs and datasets; what to do when there are none. To an annotator, the reports that are about them."""
+    if principal.own_annotator is not None:
+        jobs = reports.jobs_about(session, principal.project_id, principal.own_annotator, OWN_REPORTS_SHOWN)
+        return page(request, "annotator/own_reports.html", jobs=jobs)
     return page(request, "home.html", **home_values(session, principal, query.after))
 
 

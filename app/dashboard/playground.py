@@ -55,22 +55,22 @@ def list_values(session: Session, project_id: str, after: str | None) -> dict[st
     return {"models": PageOf[ModelAnswer].of([ModelAnswer.of(row) for row in rows], MODELS_PER_PAGE), "after": after}
 
 
-def playground_values(session: Session, project_id: str, model_id: str) -> dict[str, Any]:
+def playground_values(session: Session, project_id: str, model_id: str, *, pseudonyms: bool) -> dict[str, Any]:
     """What the template reads beside the question and its answer. Raises NotFound."""
     model = ModelAnswer.of(service.find_model(session, project_id, model_id))
-    return {"model": model, "annotators": _annotators(session, project_id, model.job)}
+    return {"model": model, "annotators": _annotators(session, project_id, model.job, pseudonyms=pseudonyms)}
 
 
-def _annotators(session: Session, project_id: str, job_id: str | None) -> list[str]:
-    """Names to choose from; none when the model's job was deleted."""
+def _annotators(session: Session, project_id: str, job_id: str | None, *, pseudonyms: bool) -> list[str]:
+    """Names, or ids, to choose from; none when the model's job was deleted."""
     if job_id is None:
         return []
     try:
         finished = reports.find_finished_job(session, project_id, job_id)
     except RealmError:
         return []
-    page = reports.list_annotators(session, finished, AnnotatorQuery(sort="name", limit=ANNOTATORS_OFFERED))
-    return [row.annotator for row in page.data]
+    query = AnnotatorQuery(sort="name", limit=ANNOTATORS_OFFERED, pseudonyms=pseudonyms)
+    return [row.annotator for row in reports.list_annotators(session, finished, query).data]
 
 
 async def ask(inference: Inference, project_id: str, model_id: str, asked: Asked) -> Answered:

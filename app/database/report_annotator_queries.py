@@ -6,22 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Row, Select, cast, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Float, Row, Select, Text, cast, func, literal, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from app.database.tables import ALL_TASKS, HARMFUL_FLAGS, Annotator, AnnotatorReport
+from app.database.tables import ALL_TASKS, HARMFUL_FLAGS, Annotator, AnnotatorReport, Job
 
 AnnotatorRows = Sequence[Row[AnnotatorReport, str]]
 
 
-def _sort_key(sort: str) -> tuple[ColumnElement[Any], bool]:
+def _sort_key(sort: str, *, pseudonyms: bool) -> tuple[ColumnElement[Any], bool]:
     """The expression to sort by, never null, and whether the largest comes first."""
     if sort == "concern":
         return AnnotatorReport.concern.expression, False
     descending = sort.startswith("-")
     unknown = literal(-2.0 if descending else 2.0, Float)  # comes last
     columns: dict[str, ColumnElement[Any]] = {
-        "name": Annotator.name.expression,
+        "name": AnnotatorReport.annotator.expression if pseudonyms else Annotator.name.expression,
         "n": AnnotatorReport.n.expression,
         "accuracy": func.coalesce(AnnotatorReport.accuracy, unknown),
         "expertise": func.coalesce(AnnotatorReport.expertise, unknown),
@@ -54,17 +54,20 @@ def list_annotators(
     task: int = ALL_TASKS,
     name_contains: str | None = None,
     sort: str,
+    pseudonyms: bool = False,
     after: int | None,
     limit: int,
 ) -> AnnotatorRows | None:
     """A page of rows with the annotators' names, one more than `limit` when there are more.
 
+    With `pseudonyms`, search and order go by them, and tell nothing of the names.
     None when `after` is not an annotator of this report.
     """
-    key, descending = _sort_key(sort)
+    key, descending = _sort_key(sort, pseudonyms=pseudonyms)
     query = _select_rows(job_key, task)
     if name_contains is not None:
-        query = query.where(Annotator.name.icontains(name_contains, autoescape=True))
+        shown = literal("ann_") + cast(AnnotatorReport.annotator, Text) if pseudonyms else Annotator.name
+        query = query.where(shown.icontains(name_contains, autoescape=True))
     if after is not None:
         mark = session.execute(
             _select_rows(job_key, task).with_only_columns(key).where(AnnotatorReport.annotator == after)
@@ -76,6 +79,17 @@ def list_annotators(
     order = [key, AnnotatorReport.annotator]
     query = query.order_by(*(column.desc() if descending else column for column in order))
     return session.execute(query.limit(limit + 1)).all()
+
+
+def jobs_about(session: Session, project_id: str, annotator: int, limit: int) -> Sequence[Job]:
+    """The newest jobs whose reports have this annotator."""
+    query = (
+        select(Job)
+        .join(AnnotatorReport, AnnotatorReport.job_key == Job.key)
+        .where(Job.project_id == project_id, AnnotatorReport.annotator == annotator, AnnotatorReport.task == ALL_TASKS)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+    )
+    return session.execute(query.limit(limit)).scalars().all()
 
 
 def annotator_rows(session: Session, job_key: int, annotator: int) -> AnnotatorRows:

@@ -137,6 +137,7 @@ def list_annotators(session: Session, finished: FinishedJob, query: AnnotatorQue
         task=ALL_TASKS if task is None else task,
         name_contains=query.name,
         sort=query.sort,
+        pseudonyms=query.pseudonyms,
         after=None if query.after is None else number_in_id(query.after, "ann_", "annotator"),
         limit=query.limit,
     )
@@ -160,6 +161,12 @@ def get_annotator(
     return AnnotatorDetail(
         **dict(over_all), tasks=per_task, confusion=[c for row, _ in rows for c in _confusion(finished, row)]
     )
+
+
+def jobs_about(session: Session, project_id: str, public_id: str, limit: int) -> Sequence[Job]:
+    """The newest jobs whose reports have this annotator. Raises NotFound for an id that nobody can have."""
+    annotator = number_in_id(public_id, "ann_", "annotator")
+    return report_annotator_queries.jobs_about(session, project_id, annotator, limit)
 
 
 def _annotator_row(finished: FinishedJob, row: AnnotatorReport, name: str | None) -> AnnotatorRow:

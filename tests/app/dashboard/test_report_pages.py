@@ -129,15 +129,28 @@ def test_pseudonyms_hide_every_name(reports: Reports) -> None:
     assert reports.send("/pseudonyms", page, job_id=reports.job.id, pseudonyms="true") == 303
     path, _ = re.search(rf"(/jobs/{reports.job.id}/annotators/(ann_\d+))", page).groups()  # type: ignore[union-attr]
     try:
-        for address in ("", "/agreement", "/what_if", f"/compare?with={reports.other.id}"):
+        compared = f"/compare?with={reports.other.id}"
+        for address in ("", "/prompts", "/prompts/item_0", "/agreement", "/what_if", compared):
             shown = reports.browser.open(f"/jobs/{reports.job.id}{address}")
             for name in ("boris", "chen wei", "swap sam"):
                 assert name not in shown, address
+            for download in re.findall(r'href="(/v1/[^"]+/(?:items|annotators)\.csv[^"]*)"', shown):
+                assert "boris" not in reports.client.get(html.unescape(download)).text
+        names, ids = (list_of(reports, name=name) for name in ("boris", path.rpartition("/")[2]))
+        assert (names, ids) == ([], [path.rpartition("/")[2]])
+        by_pseudonym = list_of(reports, sort="name")
+        assert by_pseudonym == sorted(by_pseudonym, key=lambda id_: int(id_.removeprefix("ann_")))
         assert "boris" not in reports.browser.open(f"/v1/fine_tuning/jobs/{reports.job.id}/report.html")
         assert path.rpartition("/")[2] in text_of(reports.browser.open(path))
     finally:
         assert reports.send("/pseudonyms", page, job_id=reports.job.id) == 303
     assert "boris" in reports.browser.open(f"/jobs/{reports.job.id}")
+
+
+def list_of(reports: Reports, **query: str) -> list[str]:
+    """The ids of the table of annotators."""
+    page = reports.browser.open(f"/jobs/{reports.job.id}", **query)
+    return re.findall(r'<tr id="(ann_\d+)">', page)
 
 
 def test_the_report_on_paper_has_everybody(reports: Reports) -> None:
