@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app.client import Json, RealmClient
@@ -130,8 +132,6 @@ def test_the_model_knows_what_an_annotator_would_have_said(api: RealmClient, job
 
 
 def test_the_dashboard_opens_by_the_link_once(service: WholeService, job: Json) -> None:
-    import httpx
-
     assert service.login_link is not None
     with httpx.Client(follow_redirects=True, headers={"Accept": "text/html"}) as browser:
         assert browser.get(service.login_link).status_code == 200
@@ -139,6 +139,24 @@ def test_the_dashboard_opens_by_the_link_once(service: WholeService, job: Json) 
         assert page.status_code == 200
         assert "wanda" in page.text
     assert httpx.get(service.login_link, headers={"Accept": "text/html"}).status_code == 401
+
+
+def test_the_playground_asks_the_trained_model(service: WholeService, job: Json) -> None:
+    """Also what somebody who is worse than chance would have said."""
+    html = {"Accept": "text/html"}
+    with httpx.Client(base_url=service.base_url, follow_redirects=True, headers=html, timeout=60) as browser:
+        browser.post("/login", data={"key": service.api_key}).raise_for_status()
+        path = f"/models/{job['fine_tuned_model']}"
+        token = re.findall(r'name="csrf_token" value="([^"]+)"', browser.get(path).text)[0]
+        asked = {"csrf_token": token, "prompt": "The parcel never came.", "annotator": "wanda"}
+        page = browser.post(path, data=asked).text
+    found = re.findall(r'<th scope="row"><bdi>(\w+)</bdi></th><td[^>]*>([\d.]+)[^<]*</td><td[^>]*>([\d.]+)', page)
+    truth, said = ({label: float(row[column]) for label, *row in found} for column in (0, 1))
+    assert truth.keys() == LABELS.keys()
+    assert max(truth, key=lambda label: truth[label]) == "delivery"
+    assert said["delivery"] < truth["delivery"]
+    assert sum(truth.values()) == pytest.approx(100, abs=1)
+    assert sum(said.values()) == pytest.approx(100, abs=1)
 
 
 def test_the_same_by_command_line(service: WholeService, file: Path) -> None:
