@@ -16,6 +16,7 @@ from typing import Literal, get_args
 from sqlalchemy.orm import Session
 
 from app.database import access_queries, change_queries, project_queries
+from app.database.access_queries import KeyInUse
 from app.database.base import new_id
 from app.database.tables import ApiKey, AuditEvent
 from app.errors import Forbidden, NotFound
@@ -150,7 +151,7 @@ def list_audit_events(
 def principal_of_key(session: Session, secret: str) -> Principal | None:
     """The caller who holds an API key, or None when the key is unknown, revoked or expired."""
     found = access_queries.find_live_key(session, digest_of(secret))
-    return None if found is None else _used(session, *found)
+    return None if found is None else _used(session, found)
 
 
 def principal_of_session(session: Session, token: str) -> Principal | None:
@@ -159,7 +160,7 @@ def principal_of_session(session: Session, token: str) -> Principal | None:
     return None if found is None else _used(session, *found)
 
 
-def _used(session: Session, key: ApiKey, project_name: str, csrf_token: str | None = None) -> Principal:
+def _used(session: Session, key: KeyInUse, csrf_token: str | None = None) -> Principal:
     access_queries.touch_key(session, key)
     return Principal(
         project_id=key.project_id,
@@ -167,7 +168,7 @@ def _used(session: Session, key: ApiKey, project_name: str, csrf_token: str | No
         key_id=key.id,
         key_name=key.name,
         scopes=None if key.scopes is None else frozenset(key.scopes),
-        runs_service=project_name == DEFAULT_PROJECT,
+        runs_service=key.project_name == DEFAULT_PROJECT,
         csrf_token=csrf_token,
     )
 

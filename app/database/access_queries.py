@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
@@ -25,21 +25,35 @@ def add_key(session: Session, **values: Any) -> ApiKey:
     return session.execute(insert(ApiKey).values(**values).returning(ApiKey)).scalar_one()
 
 
+class KeyInUse(NamedTuple):
+    """What a request needs to know of its key: plain values, since entities take as long as the rest of the query."""
+
+    id: str
+    project_id: str
+    name: str
+    role: str
+    scopes: list[str] | None
+    last_used_at: datetime | None
+    project_name: str
+
+
+_IN_USE = (ApiKey.id, ApiKey.project_id, ApiKey.name, ApiKey.role, ApiKey.scopes, ApiKey.last_used_at, Project.name)
 # Built once: every request asks this, and building it takes as long as the answer.
 _FIND_LIVE_KEY = (
-    select(ApiKey, Project.name)
+    select(*_IN_USE)
+    .select_from(ApiKey)
     .join(Project, Project.id == ApiKey.project_id)
     .where(ApiKey.digest == bindparam("digest"), _alive())
 )
 
 
-def find_live_key(session: Session, digest: bytes) -> tuple[ApiKey, str] | None:
-    """The key that is good, and the name of its project."""
+def find_live_key(session: Session, digest: bytes) -> KeyInUse | None:
+    """The key that is good."""
     row = session.execute(_FIND_LIVE_KEY, {"digest": digest}).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else KeyInUse(*row)
 
 
-def touch_key(session: Session, key: ApiKey) -> None:
+def touch_key(session: Session, key: KeyInUse) -> None:
     """Note that a key was used, at most once a minute, so that busy keys do not write on every request."""
     if key.last_used_at is not None and datetime.now(UTC) - key.last_used_at < _TOUCH_EVERY:
         return
@@ -95,15 +109,16 @@ def add_browser_session(session: Session, digest: bytes, key_id: str, csrf_token
     )
 
 
-def find_browser_session(session: Session, digest: bytes) -> tuple[ApiKey, str, str] | None:
-    """The key, the name of its project and the CSRF token of a browser session that is still open."""
+def find_browser_session(session: Session, digest: bytes) -> tuple[KeyInUse, str] | None:
+    """The key and the CSRF token of a browser session that is still open."""
     row = session.execute(
-        select(ApiKey, Project.name, BrowserSession.csrf_token)
+        select(*_IN_USE, BrowserSession.csrf_token)
+        .select_from(ApiKey)
         .join(Project, Project.id == ApiKey.project_id)
         .join(BrowserSession, BrowserSession.api_key_id == ApiKey.id)
         .where(BrowserSession.digest == digest, BrowserSession.expires_at > func.now(), _alive())
     ).one_or_none()
-    return None if row is None else (row[0], row[1], row[2])
+    return None if row is None else (KeyInUse(*row[:-1]), row[-1])
 
 
 def delete_browser_session(session: Session, digest: bytes) -> None:

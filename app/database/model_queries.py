@@ -71,13 +71,13 @@ _SELECT_MODELS = (
     .join(Job, Job.key == FineTunedModel.job_key, isouter=True)
     .where(FineTunedModel.project_id == bindparam("project_id"))
 )
-_FIND_MODEL = _SELECT_MODELS.where(FineTunedModel.id == bindparam("model_id"))  # built once: every predict asks this
-_FIND_ALIAS = _SELECT_MODELS.where(
-    FineTunedModel.id
-    == select(ModelAlias.model_id)
+_MODEL_OF_ALIAS = (
+    select(ModelAlias.model_id)
     .where(ModelAlias.project_id == bindparam("project_id"), ModelAlias.name == bindparam("model_id"))
     .scalar_subquery()
 )
+_FIND_MODEL = _SELECT_MODELS.where(FineTunedModel.id == bindparam("model_id"))
+_FIND_ALIAS = _SELECT_MODELS.where(FineTunedModel.id == _MODEL_OF_ALIAS)
 
 
 def find_model(session: Session, project_id: str, model_id: str) -> ModelRow | None:
@@ -87,6 +87,22 @@ def find_model(session: Session, project_id: str, model_id: str) -> ModelRow | N
     if not MODEL_ID.fullmatch(model_id):
         return None
     return session.execute(_FIND_MODEL, {"project_id": project_id, "model_id": model_id}).one_or_none()
+
+
+_FIND_FILES = select(FineTunedModel.artifact, FineTunedModel.manifest).where(
+    FineTunedModel.project_id == bindparam("project_id")
+)
+_FILES_OF_MODEL = _FIND_FILES.where(FineTunedModel.id == bindparam("model_id"))
+_FILES_OF_ALIAS = _FIND_FILES.where(FineTunedModel.id == _MODEL_OF_ALIAS)
+
+
+def find_files(session: Session, project_id: str, model_id: str) -> Row[str, dict[str, Any]] | None:
+    """The artifact and the manifest of a model, by its id or an alias of it, and no more: every predict asks this."""
+    is_alias = ALIAS.fullmatch(model_id)
+    if not is_alias and not MODEL_ID.fullmatch(model_id):
+        return None
+    query = _FILES_OF_ALIAS if is_alias else _FILES_OF_MODEL
+    return session.execute(query, {"project_id": project_id, "model_id": model_id}).one_or_none()
 
 
 def list_models(

@@ -61,13 +61,13 @@ def read_question(project_id: str, model_id: str, body: bytes) -> Question:
 def look_up(project_id: str, model_id: str, options: PredictOptions, items: list[Item], *, single: bool) -> Question:
     """Find the model, in a transaction that is over before it answers: the database does not wait for models."""
     with transaction() as session:
-        model = service.find_model(session, project_id, model_id)[0]
+        artifact, n_bytes = service.find_files(session, project_id, model_id)
         annotator = options.annotator
         if annotator is not None and not _ANNOTATOR_ID.fullmatch(annotator):
             annotator = _id_of(session, project_id, annotator)
     return Question(
-        artifact=model.artifact,
-        n_bytes=sum(file["bytes"] for file in model.manifest.values()),
+        artifact=artifact,
+        n_bytes=n_bytes,
         annotator=annotator,
         truncate=options.parameters.truncation == "right",
         top_k=options.parameters.top_k,

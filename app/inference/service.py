@@ -31,6 +31,14 @@ def find_model(session: Session, project_id: str, model_id: str) -> ModelRow:
     return row
 
 
+def find_files(session: Session, project_id: str, model_id: str) -> tuple[str, int]:
+    """Where a model's files lie and how many bytes they have. Raises NotFound."""
+    found = model_queries.find_files(session, project_id, model_id)
+    if found is None:
+        raise _no_model(model_id)
+    return found.artifact, sum(file["bytes"] for file in found.manifest.values())
+
+
 def _no_model(model_id: str) -> NotFound:
     return NotFound(f"There is no model {model_id!r}.", code="model_not_found", param="model")
 
