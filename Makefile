@@ -17,7 +17,7 @@ help:
 	@echo "make up          run the service until Ctrl-C (PORT=8000 DATA_DIR=.realm)"
 	@echo "make test        what must pass before a change is merged: style, types, imports, tests"
 	@echo "make test-all    the same with the slow tests; make fuzz: hours of random input instead of seconds"
-	@echo "make screenshots pictures of every page, in docs/images"
+	@echo "make screenshots pictures of every page, in docs/images (git keeps those of the README)"
 	@echo "make audit       known vulnerabilities of the dependencies; needs the network"
 	@echo "make format      put the code into shape; make clean: remove all that was made"
 
