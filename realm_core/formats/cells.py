@@ -18,6 +18,7 @@ from realm_core.formats.reading_options import Limits
 _END_OF_TIME = 253_402_300_800  # the year 10000 in unix seconds
 _LARGEST_DURATION = 2**31 - 1
 _LARGEST_COST = 1e30
+_NAMES = ("annotator", "task")
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,9 @@ def _blank(name: str) -> pl.Expr:
 
 
 def _rules(present: list[str], needed: list[str], limits: Limits) -> list[_Rule]:
-    too_long = f"The text is longer than {limits.max_field_bytes:,} bytes."
     return [
         *(_Rule(name, f"empty_{name}", f"The {name} is empty.", _blank(name)) for name in needed),
-        *(_Rule(name, "too_long", too_long, pl.col(name).str.len_bytes() > limits.max_field_bytes) for name in present),
+        *(_too_long(name, limits.max_name_bytes if name in _NAMES else limits.max_field_bytes) for name in present),
         *(
             _Rule(
                 name,
@@ -62,6 +62,10 @@ def _rules(present: list[str], needed: list[str], limits: Limits) -> list[_Rule]
             for name in present
         ),
     ]
+
+
+def _too_long(name: str, limit: int) -> _Rule:
+    return _Rule(name, "too_long", f"The text is longer than {limit:,} bytes.", pl.col(name).str.len_bytes() > limit)
 
 
 def _without_broken(frame: pl.DataFrame, rules: list[_Rule], faults: Faults) -> pl.DataFrame:

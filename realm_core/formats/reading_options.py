@@ -18,6 +18,7 @@ class Limits:
 
     max_bytes: int = 4 * 1024**3  # uncompressed
     max_field_bytes: int = 1024**2
+    max_name_bytes: int = 1000  # of an annotator or a task: databases index them whole
     max_rows: int = 50_000_000
     max_answers: int = 1000  # per task or prompt
     max_tasks: int = 1000

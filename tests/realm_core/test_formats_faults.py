@@ -212,6 +212,7 @@ BAD_ROWS = {
     "text after a quote": ('"p"p,ann,yes', None, "invalid_quoting"),
     "NUL": ("p\0q,ann,yes", "prompt", "nul_character"),
     "too long": ("p" * 1001 + ",ann,yes", "prompt", "too_long"),
+    "a name that is too long": ("p," + "é" * 501 + ",yes", "annotator", "too_long"),
 }
 
 
