@@ -20,8 +20,8 @@ from app.demo.phrases import LABELS
 from app.demo.sample import Sample, new_messages, training_messages
 from realm_core.annotations import IntArray
 
-_N_MESSAGES, _N_NEW = 640, 200
-_SEED = 1
+N_MESSAGES, _N_NEW = 640, 200
+SEED = 1
 _PREDICT_AT_ONCE = 100
 _TRY = (
     "You took the money for the lamp three times, please send two of them back.",
@@ -34,9 +34,9 @@ _TRY = (
 
 def tour_of_sample(client: RealmClient) -> Json:
     """Messages of our own, a simulated crowd, and the truth beside everything that the service finds out."""
-    messages = training_messages(_N_MESSAGES, _SEED)
-    labels = annotate(messages, _SEED)
-    _heading(f"{_N_MESSAGES} messages to a shop: {', '.join(LABELS)}? {len(labels.label):,} labels by simulated people")
+    messages = training_messages(N_MESSAGES, SEED)
+    labels = annotate(messages, SEED)
+    _heading(f"{N_MESSAGES} messages to a shop: {', '.join(LABELS)}? {len(labels.label):,} labels by simulated people")
     console.print(crowd_table())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "messages.csv"
@@ -79,7 +79,7 @@ def _train(client: RealmClient, dataset: Json, method: Literal["realm", "supervi
         "aggregation": "One job: find out who is reliable (there is no text to fine-tune on)",
     }
     _heading(what[method])
-    started = client.fine_tuning.jobs.create(dataset=dataset["id"], method=method, seed=_SEED, suffix="demo")
+    started = client.fine_tuning.jobs.create(dataset=dataset["id"], method=method, seed=SEED, suffix="demo")
     job = follow_job(client, started["id"])
     exit_unless_succeeded(job)
     return job
@@ -102,7 +102,7 @@ def _compare_labels(client: RealmClient, job: Json, messages: Sample, by_majorit
 
 
 def _compare_models(client: RealmClient, realm: Json, supervised: Json) -> None:
-    new = new_messages(_N_NEW, _SEED)
+    new = new_messages(_N_NEW, SEED)
     scores = [_model_accuracy(client, job["fine_tuned_model"], new.prompts, new.truth) for job in (supervised, realm)]
     _heading(f"The models on {_N_NEW} new messages, in words that no training message has")
     console.print(f"right after plain fine-tuning on the noisy labels  {scores[0]:.1%}")
