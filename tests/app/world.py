@@ -18,6 +18,7 @@ from tests.jobs import queue_job
 from tests.realm_core.tiny_models import save_tiny_model
 
 CSV = "annotator,label,prompt\nana,yes,sky\nbo,no,sky\nana,yes,sea\nbo,yes,sea\n"
+YES_OR_NO = Task("default", ("no", "yes"))
 
 
 def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str, str]:
@@ -49,9 +50,8 @@ def ids_of_a_world(client: Any, project: ProjectKeys, folder: Path) -> dict[str,
     }
 
 
-def add_model(job_id: str, folder: Path) -> str:
+def add_model(job_id: str, folder: Path, task: Task = YES_OR_NO) -> str:
     """A model of a job: a tiny one, which answers."""
-    task = Task("default", ("no", "yes"))
     files = save_tiny_model(folder, task, ("ann_1", "ann_2"))
     artifact = f"models/{job_id}-1"
     manifest = get_artifacts().put_folder(artifact, files)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, sync_playwright
+
+from app.access import service as access
+from app.database.session import transaction
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
@@ -28,6 +35,30 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def serving(application: FastAPI) -> Iterator[str]:
+    """The application behind a real server, in a thread of this process: its address."""
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def log_in(context: BrowserContext, url: str, key: str) -> None:
+    """By a link that is good for once, as `realm up` prints one."""
+    with transaction() as session:
+        link = access.create_login_link(session, key, url)
+    assert link is not None
+    page = context.new_page()
+    page.goto(link)
+    page.close()
 
 
 class Visit:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import httpx
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from app.access import service as access
 from app.database import attempt_queries
 from app.database.attempt_queries import Claim, News, Progress
 from app.database.job_queries import NewEvent
@@ -24,7 +20,7 @@ from app.database.tables import Job
 from app.fine_tuning.service import cancel_job
 from tests.app.world import add_model
 from tests.conftest import ProjectKeys, Services, make_project
-from tests.end_to_end.browsing import CHROMIUM, Visit, chromium
+from tests.end_to_end.browsing import CHROMIUM, Visit, chromium, log_in, serving
 from tests.finished_jobs import RIGHT_TO_LEFT_NAME, SCRIPT_NAME, FinishedJob, crowd_rows, dated_rows, finish_job, upload
 from tests.jobs import queue_job, reload
 
@@ -61,33 +57,15 @@ def site(services: Services, browser: Browser, tmp_path_factory: pytest.TempPath
         job = finish_job(project.id, upload(client, crowd_rows(), "headlines & <b>views</b>"), suffix="first")
         dated_job = finish_job(project.id, upload(client, dated_rows(), "dated"), suffix="dated")
     model_id = add_model(dated_job.id, tmp_path_factory.mktemp("model"))
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Site(f"http://127.0.0.1:{port}", project, job, dated_job, model_id)
-    server.should_exit = True
-    thread.join()
-
-
-def log_in(context: BrowserContext, site: Site, key: str) -> None:
-    """By a link that is good for once, as `realm up` prints one."""
-    with transaction() as session:
-        link = access.create_login_link(session, key, site.url)
-    assert link is not None
-    page = context.new_page()
-    page.goto(link)
-    page.close()
+    with serving(application) as url:
+        yield Site(url, project, job, dated_job, model_id)
 
 
 @pytest.fixture
 def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
-    log_in(context, site, site.project.admin_key)
+    log_in(context, site.url, site.project.admin_key)
     yield context
     context.close()
 
@@ -185,7 +163,7 @@ def test_downloads_come_with_their_name(report: Page, site: Site) -> None:
 
 def test_the_report_is_read_without_scripts(browser: Browser, site: Site) -> None:
     context = browser.new_context(java_script_enabled=False)
-    log_in(context, site, site.project.viewer_key)
+    log_in(context, site.url, site.project.viewer_key)
     page = context.new_page()
     page.goto(f"{site.url}/jobs/{site.job.id}")
     assert page.locator("tbody tr[id^=ann_]").count() == 9
@@ -260,7 +238,7 @@ def test_logging_out_closes_the_door(context: BrowserContext, visit: Visit, site
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_a_phone_in_light_and_dark(browser: Browser, site: Site, scheme: Literal["light", "dark"]) -> None:
     context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 800})
-    log_in(context, site, site.project.admin_key)
+    log_in(context, site.url, site.project.admin_key)
     visit = Visit(context, site.url)
     for path in ("/", f"/jobs/{site.job.id}", f"/jobs/{queue_job(site.project.id).id}", "/docs"):
         page = visit.open(path)
@@ -337,7 +315,7 @@ def test_the_queue_leads_to_a_prompt_and_to_who_voted(visit: Visit, site: Site) 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_new_pages_fit_a_phone(browser: Browser, site: Site, scheme: Literal["light", "dark"]) -> None:
     context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 800})
-    log_in(context, site, site.project.admin_key)
+    log_in(context, site.url, site.project.admin_key)
     visit = Visit(context, site.url)
     paths = [
         "/datasets",
@@ -439,7 +417,7 @@ def barriers(path: str, page: Page) -> list[tuple[str, str, list[str]]]:
 def test_axe_finds_no_barrier(browser: Browser, site: Site, scheme: Literal["light", "dark"]) -> None:
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
-    log_in(context, site, site.project.admin_key)
+    log_in(context, site.url, site.project.admin_key)
     visit = Visit(context, site.url)
     found = []
     for path in [*other_paths(site), *report_paths(site)]:
@@ -462,7 +440,7 @@ def test_axe_would_find_one(visit: Visit) -> None:
 
 def test_every_page_fits_a_phone(browser: Browser, site: Site) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 800})
-    log_in(context, site, site.project.admin_key)
+    log_in(context, site.url, site.project.admin_key)
     visit = Visit(context, site.url)
     for path in [*other_paths(site), *report_paths(site)]:
         page = visit.open(path)
