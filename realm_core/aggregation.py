@@ -235,7 +235,7 @@ def _normalise(scores: FloatArray) -> tuple[FloatArray, float]:
 def _vote_shares(table: LabelTable) -> FloatArray:
     votes = table.votes()
     total = votes.sum(axis=0)
-    return np.where(total > 0, votes / np.maximum(total, 1), table.valid / table.answer_counts)
+    return np.asarray(np.where(total > 0, votes / np.maximum(total, 1), table.valid / table.valid.sum(axis=0)))
 
 
 def _confusion_counts(table: LabelTable, by_item: sparse.csr_array[Any], posterior: FloatArray) -> FloatArray:

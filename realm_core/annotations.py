@@ -42,6 +42,8 @@ class Annotations:
     Shapes: `item_task` (N,), `gold` (N,) or None with UNKNOWN where there is none; `item`, `annotator`, `label` (L,),
     `created_at` (L,) unix seconds with nan where unknown, or None. `label[j]` indexes the answers of item `item[j]`:
     its own options when `options` has them, else its task's answers. `prompts` is None when there is no text.
+
+    `gold` is only scored against. `known` (N,), or None, is a truth that may be used: the posterior is fixed there.
     """
 
     tasks: tuple[Task, ...]
@@ -55,6 +57,7 @@ class Annotations:
     options: tuple[tuple[str, ...] | None, ...] | None = None
     created_at: FloatArray | None = None
     gold: IntArray | None = None
+    known: IntArray | None = None
 
     @property
     def n_items(self) -> int:
@@ -96,6 +99,7 @@ class Annotations:
             prompts=None if self.prompts is None else tuple(self.prompts[i] for i in keep),
             options=None if self.options is None else tuple(self.options[i] for i in keep),
             gold=None if self.gold is None else self.gold[keep],
+            known=None if self.known is None else self.known[keep],
             item=position[self.item[rows]],
             annotator=self.annotator[rows],
             label=self.label[rows],

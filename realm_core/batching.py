@@ -26,7 +26,7 @@ class Batch:
     """B prompts of one group and their M labels.
 
     `prompt` (M,) is the row of each label's prompt, `n_answers` (M,) its K; `annotator`, `label` (M,). `z` (B, D) is
-    what each prompt is about, where the channel wants to know.
+    what each prompt is about, where the channel wants to know. `known` (B,): the truth where it is, else UNKNOWN.
     """
 
     inputs: Inputs
@@ -35,6 +35,7 @@ class Batch:
     annotator: Tensor
     label: Tensor
     z: Tensor | None = None
+    known: Tensor | None = None
 
     @property
     def task(self) -> int:
@@ -79,6 +80,7 @@ class PromptBatches:
         labels = np.concatenate(rows)
         inputs = self._collate([self._encoded[item] for item in items])
         device = inputs.n_answers.device
+        known = self._annotations.known if len(labels) else None  # nothing may come from who has no label
         prompt = torch.from_numpy(np.repeat(np.arange(len(items)), [len(of_item) for of_item in rows])).to(device)
         return Batch(
             inputs=inputs,
@@ -87,6 +89,7 @@ class PromptBatches:
             annotator=torch.from_numpy(self._annotations.annotator[labels].astype(np.int64)).to(device),
             label=torch.from_numpy(self._annotations.label[labels].astype(np.int64)).to(device),
             z=None if self._z is None else torch.from_numpy(self._z[items]).to(device),
+            known=None if known is None else torch.from_numpy(known[items].astype(np.int64)).to(device),
         )
 
     def endless(self, items: NDArray[np.int64], batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:

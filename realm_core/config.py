@@ -91,8 +91,16 @@ class Hyperparameters(BaseModel):
         description="Tokens of a prompt; longer ones are cut at the end. The list of answers that a "
         "sequence-to-sequence or causal model reads comes on top.",
     )
+    use_gold: bool = Field(
+        False,
+        description="Take gold for known: q_i(y) = [y = gold_i] in training and report, for four fifths of the prompts "
+        "with gold, drawn by text. The report is scored by the rest. False: gold is only scored against.",
+    )
     held_out_fraction: float = Field(
-        0.1, ge=0, le=0.5, description="Share of prompts whose annotations select the checkpoint; never gold."
+        0.1,
+        ge=0,
+        le=0.5,
+        description="Share of prompts whose annotations (and known gold) select the checkpoint.",
     )
     evaluations: int = Field(10, ge=1, description="How often the held-out likelihood is measured.")
     patience: int = Field(5, ge=1, description="Evaluations without a better held-out likelihood before stopping.")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from realm_core.annotations import Annotations, FloatArray
+from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 
 _LABELS_AT_ONCE = 2**20
 
@@ -30,7 +30,10 @@ class LabelTable:
         self.n_cells = self.n_annotators * self.n_tasks
         self.answer_counts = annotations.answer_counts
         self.n_answers = int(self.answer_counts.max(initial=1))
-        self.valid = np.arange(self.n_answers)[:, None] < self.answer_counts  # (Kmax, N)
+        answers = np.arange(self.n_answers)[:, None]
+        self.valid = answers < self.answer_counts  # which answers may be true (Kmax, N)
+        if annotations.known is not None:
+            self.valid &= (annotations.known == UNKNOWN) | (annotations.known == answers)
         self.item_task = annotations.item_task
         self.rows = self._informative(annotations)  # of `annotations`, (L,)
         some = slice(None) if len(self.rows) == annotations.n_labels else self.rows

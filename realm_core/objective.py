@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from realm_core.annotations import UNKNOWN
+
 
 def marginal_log_likelihood(log_p: Tensor, log_channel: Tensor, prompt: Tensor) -> Tensor:
     """log Σ_y p_θ(y|x) π_r(l|y) of each label, as if each had a truth of its own (paper, Eq. 3 and 4). (M,)"""
@@ -18,6 +20,18 @@ def marginal_log_likelihood(log_p: Tensor, log_channel: Tensor, prompt: Tensor) 
 def joint_log_likelihood(log_p: Tensor, log_channel: Tensor, prompt: Tensor) -> Tensor:
     """log Σ_y p_θ(y|x) Π_r π_r(l_r|y) of each prompt: its labels answer one question. (B,)"""
     return torch.logsumexp(log_p.index_add(0, prompt, log_channel), dim=1)
+
+
+def only_known(log_p: Tensor, known: Tensor | None) -> Tensor:
+    """log p_θ(y|x) with −∞ for answers that are known to be wrong; `known` (B,) is the truth, or UNKNOWN. (B, K)
+
+    The likelihoods below then are log p_θ(g|x) + Σ_r log π_r(l_r|g): the model learns the known truth g, and the
+    channel what annotators make of it.
+    """
+    if known is None:
+        return log_p
+    answers = torch.arange(log_p.shape[1], device=log_p.device)
+    return log_p.masked_fill((known != UNKNOWN)[:, None] & (known[:, None] != answers), -torch.inf)
 
 
 def marginal_posterior(log_p: Tensor, log_channel: Tensor, prompt: Tensor) -> Tensor:

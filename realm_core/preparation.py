@@ -14,6 +14,7 @@ from realm_core.base_models import BaseModelUnavailable
 from realm_core.config import Plan, Reasons, TrainingConfig, resolve
 from realm_core.constant_answers import constant_cells, without_constant
 from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot
+from realm_core.known_gold import relabelled
 from realm_core.topics import topics
 from realm_core.truth_choice import best_truth, renamed_by_words
 
@@ -84,6 +85,8 @@ def prepare(
     if plan.channel == "confusion" and config.method == "realm":
         zero_shot = replace(zero_shot, truth=renamed_by_words(annotations, zero_shot.log_p, zero_shot.truth))
     informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)
+    if config.method == "supervised":
+        informative = relabelled(informative)
     z = topics(reading.embeddings)
     channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
     words = f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}."

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from realm_core.annotations import Annotations, FloatArray
+from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 from realm_core.config import Reasons, TrainingConfig
 from realm_core.cross_fitting import cross_fit, cross_fit_plain
+from realm_core.known_gold import use_gold
 from realm_core.preparation import (
     NotIdentifiable,
     Preparation,
@@ -95,6 +96,7 @@ def run(
     """
     if annotations.n_labels == 0:
         raise NotIdentifiable("There is no label to learn from.")
+    annotations = _with_known_gold(annotations, config)
     if config.method == "aggregation":
         observer.progress("reporting", 0, 1, 0.1)
         return Outcome(build_report(annotations, None, cross_fitted=False, trained_accuracy=None), None)
@@ -118,7 +120,15 @@ def assist(
 
     Launchers (`accelerate launch`, torchrun) tell a process its number as RANK. Nothing is reported or saved here.
     """
-    _train(annotations, config, base, work, Silent(), resume_from)
+    _train(_with_known_gold(annotations, config), config, base, work, Silent(), resume_from)
+
+
+def _with_known_gold(annotations: Annotations, config: TrainingConfig) -> Annotations:
+    if not config.hyperparameters.use_gold:
+        return annotations
+    if annotations.gold is None or (annotations.gold == UNKNOWN).all():
+        raise NotIdentifiable("`use_gold` is set, and no prompt has gold.")
+    return use_gold(annotations, config.seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from realm_core.objective import (
     joint_posterior,
     marginal_log_likelihood,
     marginal_posterior,
+    only_known,
 )
 from realm_core.scorers.inputs import by_size
 from realm_core.scorers.scorer import Scorer
@@ -196,9 +197,9 @@ def _sizes(batches: list[Batch], team: Team) -> tuple[int, int]:
 
 
 def _read(learner: nn.Module, channel: Channel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """log p_θ(y | x) of the prompts (B, Kmax), and log π_r(l | y) of their labels (M, Kmax)."""
+    """log p_θ(y | x) of the prompts (B, Kmax), −∞ beside a known truth; log π_r(l | y) of their labels (M, Kmax)."""
     prompts = None if batch.z is None else ReadPrompts(batch.z, batch.prompt)
-    log_p = learner(batch.inputs)
+    log_p = only_known(learner(batch.inputs), batch.known)
     if not len(batch.label):  # this process has no share of the batch
         return log_p, log_p.new_zeros((0, log_p.shape[1]))
     return log_p, channel.log_likelihood(batch.annotator, batch.label, batch.task, batch.n_answers, prompts)

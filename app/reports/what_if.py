@@ -17,6 +17,7 @@ from app.reports.comparison_schemas import ChangedLabel, MovedAccuracy, WhatIf, 
 from app.reports.service import FinishedJob, number_in_id
 from realm_core import what_if
 from realm_core.annotations import Annotations, FloatArray
+from realm_core.known_gold import use_gold
 from realm_core.truth_choice import Candidate
 from realm_core.what_if import Outlook
 
@@ -66,6 +67,8 @@ def _compare(
     pseudonyms: bool,
 ) -> WhatIf:
     annotations = loaded.annotations
+    if finished.job.method["hyperparameters"].get("use_gold"):
+        annotations = use_gold(annotations, finished.job.seed)
     candidate, log_p = _method(session, finished, annotations)
     rest = annotations.select_labels(~left_out)
     before, after = (what_if.outlook(one, candidate, log_p) for one in (annotations, rest))
