@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special  # not stats, which takes a second of CPU to import
 
 from realm_core.annotations import FloatArray
 from realm_core.intervals import Accuracies
@@ -45,7 +45,7 @@ def discoveries(p_values: FloatArray) -> BoolArray:
 def below_chance(rows: Accuracies) -> BoolArray:
     """The whole interval is below 1/K."""
     z = (special.logit(rows.value) - special.logit(rows.chance)) / rows.standard_error
-    p_values = np.where(rows.n >= MIN_LABELS, stats.norm.cdf(z), np.nan)
+    p_values = np.where(rows.n >= MIN_LABELS, special.ndtr(z), np.nan)
     return discoveries(p_values) & (rows.high < rows.chance)
 
 
@@ -54,7 +54,7 @@ def guessers(rows: Accuracies) -> BoolArray:
     floor, ceiling = np.maximum(rows.chance - CHANCE_MARGIN, 1e-9), rows.chance + CHANCE_MARGIN
     above_floor = (special.logit(rows.value) - special.logit(floor)) / rows.standard_error
     below_ceiling = (special.logit(ceiling) - special.logit(rows.value)) / rows.standard_error
-    p_values = stats.norm.sf(np.minimum(above_floor, below_ceiling))
+    p_values = special.ndtr(-np.minimum(above_floor, below_ceiling))
     p_values = np.where(rows.n >= MIN_LABELS_TO_GUESS, p_values, np.nan)
     return discoveries(p_values) & (rows.low > floor) & (rows.high < ceiling)
 
@@ -90,7 +90,7 @@ def always_same(
     known = has_model | (table.labels_per_item[table.item] > 1)
     right = np.where(known, posterior[label[table.cell], table.item], pool_share[table.cell])
     expected = np.clip(table.sum_over_cells(right) / np.maximum(n, 1), 0, 1)
-    p_values = np.where(n >= MIN_LABELS, stats.binom.sf(count - 1, n, expected), np.nan)
+    p_values = np.where(n >= MIN_LABELS, special.bdtrc(count - 1, n, expected), np.nan)
     flagged = discoveries(p_values) & (count >= SAME_SHARE * n) & (pool_share < POOL_SHARE)
     share = count / np.maximum(n, 1)
     detail = {int(c): {"label": int(label[c]), "share": float(share[c])} for c in np.flatnonzero(flagged)}
