@@ -16,7 +16,6 @@ from tests.conftest import Services, WholeService
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
-TAGS = {"access", "annotators", "datasets", "files", "models", "fine-tuning", "webhooks"}
 
 
 def script(language: str) -> str:
@@ -42,6 +41,6 @@ def test_the_examples_run(service: WholeService, tmp_path: Path) -> None:
 def test_every_call_is_shown(services: Services) -> None:
     shown = set(re.findall(r"(?:GET|POST|PUT|PATCH|DELETE) (/v1/[^ \n]*)", DOCUMENT))
     abbreviated = set(re.findall(r"…(/[^ \n`]*)", DOCUMENT))
-    for path, calls in create_app().openapi()["paths"].items():
-        if any(TAGS & set(call.get("tags", [])) for call in calls.values()):
+    for path in create_app().openapi()["paths"]:
+        if path.startswith("/v1/"):
             assert path in shown or any(path.endswith(end) for end in abbreviated), path
