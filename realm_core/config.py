@@ -32,7 +32,10 @@ class Hyperparameters(BaseModel):
         "length, b and u learned by gradient, u from zero under a prior N(0, 2²): for who is good on some topics only. "
         "`one_coin`: a if l=y else (1−a)/(K−1), a = σ(β) per task; can go below chance. `confusion`: a K×K "
         "stochastic matrix per annotator and task, one_coin for the first 30 % of the steps, then rows pulled to it. "
-        "`auto` takes one_coin or confusion, whichever predicts left-out labels better.",
+        "`auto` takes one_coin or confusion, whichever predicts left-out labels better, before any training. Not "
+        "compared: scalar and per_task, which are one_coin that cannot go below chance (one_coin has an accuracy per "
+        "task already), and prompt, which only a training of its own could judge: ask for it where annotators know "
+        "some topics better than others.",
     )
     likelihood: LikelihoodName | Auto = Field(
         "auto",

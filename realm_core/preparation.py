@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from realm_core.scorers.scorer import Scorer
 
 
+NOT_COMPARED = (
+    "The channels scalar and per_task were not tried, since they are one_coin for annotators who are never worse than "
+    "chance, nor was prompt, which only a training of its own could judge."
+)
+
+
 class NotIdentifiable(Exception):
     """The annotations cannot tell what is asked of them; the message is for the user."""
 
@@ -81,7 +87,7 @@ def prepare(
     if reasons.get("channel", {}).get("value") == "one_coin" and config.method == "realm":
         choice = best_truth(annotations, zero_shot.log_p)
         plan = replace(plan, channel=choice.candidate.channel)
-        reasons["channel"] = {"value": choice.candidate.channel, "why": choice.why}
+        reasons["channel"] = {"value": choice.candidate.channel, "why": f"{choice.why} {NOT_COMPARED}"}
     if plan.channel == "confusion" and config.method == "realm":
         zero_shot = replace(zero_shot, truth=renamed_by_words(annotations, zero_shot.log_p, zero_shot.truth))
     informative = annotations.select_labels(annotations.answer_counts[annotations.item] > 1)

@@ -91,6 +91,7 @@ def test_progress_only_grows_and_every_phase_is_told(recorder: Recorder, outcome
     assert recorder.phases == ["reading", "training", "cross_fitting", "reporting", "saving"]
     assert recorder.reasons["channel"]["value"] == "one_coin"
     assert "some labels were hidden" in recorder.reasons["channel"]["why"]
+    assert "scalar and per_task were not tried" in recorder.reasons["channel"]["why"]
     assert "learning_rate" not in recorder.reasons  # it was given
 
 
