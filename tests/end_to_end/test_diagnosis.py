@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from playwright.sync_api import Page
 
@@ -18,7 +15,7 @@ from app.demo.phrases import LABELS
 from app.demo.sample import training_messages
 from app.demo.tours import N_MESSAGES, SEED
 from tests.conftest import ProjectKeys
-from tests.end_to_end.browsing import CHROMIUM, Visit, chromium
+from tests.end_to_end.browsing import CHROMIUM, Visit, chromium, log_in, serving
 from tests.finished_jobs import finish_job, upload
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
@@ -48,22 +45,12 @@ def report(client: TestClient, project: ProjectKeys) -> Iterator[Page]:
     from app.main import create_app
 
     job = finish_job(project.id, upload(client, demo_rows(), "demo"), suffix="demo")
-    server = uvicorn.Server(uvicorn.Config(create_app(), port=0, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    with chromium() as browser:
+    with chromium() as browser, serving(create_app()) as url:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
-        visit = Visit(context, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
-        page = visit.open("/login")
-        page.get_by_label("API key").fill(project.viewer_key)
-        page.get_by_role("button", name="Log in").click()
+        log_in(context, url, project.viewer_key)
+        visit = Visit(context, url)
         yield visit.open(f"/jobs/{job.id}")
         assert visit.complaints == []
-    server.should_exit = True
-    thread.join()
 
 
 def test_the_five_are_named_and_nobody_innocent_is_accused(report: Page) -> None:
