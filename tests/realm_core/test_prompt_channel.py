@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from realm_core.annotations import Annotations
 from realm_core.channels import PerTaskChannel, PromptChannel, ReadPrompts, ScalarChannel
@@ -192,6 +194,60 @@ def test_specialists_are_found_in_a_whole_job(likelihood: str, tiny_bert: Path, 
     assert said[1][0] < 0.5
     assert said[1][1] > 0.8
     assert abs(said[2][0] - said[2][1]) < 0.2
+
+
+class Killed(Exception):
+    """The end of a process in mid-training."""
+
+
+class KilledAtCheckpoint(Recorder):
+    """Keeps the fifth checkpoint, and is killed there."""
+
+    folders: list[Path]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folders = []
+
+    def checkpoint(self, folder: Path, step: int, metrics: dict[str, Any]) -> None:
+        self.folders.append(folder)
+        if len(self.folders) == 5:
+            raise Killed
+
+
+def test_a_job_that_is_killed_goes_on_from_its_checkpoint_to_the_same_skills(tiny_bert: Path, tmp_path: Path) -> None:
+    annotations = crowd_of_specialists(160)
+    asked = Hyperparameters(
+        channel="prompt",
+        learning_rate=3e-3,
+        answer_learning_rate=3e-2,
+        max_steps=24,
+        held_out_fraction=0,  # so that a late step is the best
+        cross_fit_folds=0,
+    )
+
+    def trained(
+        name: str, observer: Recorder, resume_from: Path | None = None, checkpoint_seconds: float = 1e9
+    ) -> dict[str, torch.Tensor]:
+        config = TrainingConfig(hyperparameters=asked, seed=1, threads=1, checkpoint_seconds=checkpoint_seconds)
+        outcome = run(
+            annotations,
+            config,
+            base=tiny_bert,
+            work=tmp_path / name,
+            observer=observer,
+            resume_from=resume_from,
+        )
+        assert outcome.model is not None
+        return load_file(outcome.model / "realm.safetensors")
+
+    killed = KilledAtCheckpoint()
+    with pytest.raises(Killed):
+        trained("killed", killed, checkpoint_seconds=0.0)
+    whole, resumed = trained("whole", Recorder()), trained("resumed", Recorder(), killed.folders[-1])
+    assert whole["channel.skill"].abs().max() > 0
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
 
 
 def test_it_cannot_answer_without_prompts() -> None:
