@@ -199,8 +199,8 @@ def _stream(session: Session, dataset_key: int, which: str, values: dict[str, in
         f"JOIN items_{int(dataset_key)} AS i USING (item) JOIN annotators AS n ON n.id = a.annotator "
         f"WHERE {which} ORDER BY a.item, a.annotator"
     ).columns(options=Item.options.type)
-    result = session.execute(query, values, execution_options={"yield_per": _ROWS_STREAMED})
-    return iter(result.partitions())
+    with session.execute(query, values, execution_options={"yield_per": _ROWS_STREAMED}) as result:
+        yield from result.partitions()  # the cursor is closed too when a client goes before the end
 
 
 def _load_items(session: Session, dataset_key: int, version: int) -> Sequence[Any]:

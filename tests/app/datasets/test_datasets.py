@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.artifacts import get_artifacts
-from app.database import dataset_queries, partition_queries
+from app.database import annotation_queries, dataset_queries, partition_queries
 from app.database.session import get_engine, transaction
-from app.database.tables import FineTunedModel
+from app.database.tables import Dataset, FineTunedModel
 from tests.conftest import ProjectKeys
 from tests.jobs import queue_job
 
@@ -209,3 +210,15 @@ def test_an_upload_in_progress_does_not_keep_others_from_deleting(client: TestCl
         new = dataset_queries.add_dataset(session, "ds_in_progress", project.id, "slow", has_text=True)
         partition_queries.create(session, new.key)
         assert client.delete(f"/v1/datasets/{dataset}").status_code == 204
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+def test_an_export_that_is_broken_off_closes_what_it_opened(client: TestClient) -> None:
+    dataset_id = make(client)
+    with transaction() as session:
+        dataset = session.scalars(select(Dataset).where(Dataset.id == dataset_id)).one()
+        rows = annotation_queries.stream_rows(session, dataset.key, 1)
+        assert len(next(iter(rows))) == len(ROWS)
+        del rows
+        gc.collect()
+        assert session.scalar(text("SELECT count(*) FROM pg_cursors WHERE name LIKE 'c\\_%'")) == 0
