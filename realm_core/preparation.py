@@ -95,10 +95,17 @@ def prepare(
         informative = relabelled(informative)
     z = topics(reading.embeddings)
     channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
-    words = f"Before training, the words of the answers count with a scale of {zero_shot.scale:g}."
-    if continues:
-        words = "The answers go on from the fine-tuned model, which knows the same tasks."
+    words = _start_in_words(zero_shot, continues)
     return Preparation(plan, reasons, channel, informative, z, replace(reading, zero_shot=zero_shot), words)
+
+
+def _start_in_words(zero_shot: ZeroShot, continues: bool) -> str:
+    if continues:
+        return "The answers go on from the fine-tuned model, which knows the same tasks."
+    if zero_shot.scale == 0:
+        return "Before training, the meaning of the answers' names does not explain the labels, and is left out."
+    sure = float(np.exp(zero_shot.log_p).max(axis=1).mean())
+    return f"Before training, the meaning of the answers' names alone is {sure:.0%} sure of its answer on average."
 
 
 def read_pretrained(
