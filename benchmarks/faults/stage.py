@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -18,14 +17,13 @@ from typing import TypeVar
 import psutil
 from sqlalchemy import text
 
-from app.artifacts import get_artifacts
 from app.child_process import leashed
 from app.client import Json, RealmClient, RequestFailed, ServiceUnreachable
-from app.database.session import get_engine, transaction
-from app.queue import get_celery, get_redis, live_workers
+from app.database.session import transaction
+from app.queue import live_workers
 from app.running_service import running_service
-from app.settings import get_settings
 from benchmarks.faults.small_model import save_small_model
+from benchmarks.running_processes import in_reach, part_of_service, settings_of
 
 N_ITEMS = 400
 WORDS = {"no": ("refused", "broken", "late"), "yes": ("great", "thanks", "perfect")}
@@ -65,33 +63,20 @@ def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
 class Stage:
     """A running service, and data of a small crowd in it. This process reads its database and Redis too."""
 
-    def __init__(self, folder: Path, artifacts: Path, url: str, api_key: str, seed: int) -> None:
+    def __init__(self, folder: Path, artifacts: Path, client: RealmClient, url: str, api_key: str, seed: int) -> None:
         self.folder = folder
         self.artifacts = artifacts
         self.data_dir = folder / "data"
         self.random = random.Random(seed)  # noqa: S311
-        self.client = RealmClient(url, api_key)
+        self.client = client
         self.url, self.api_key = url, api_key
-        self.environment = {
-            name: value for name, value in self.process("api").environ().items() if name.startswith("REALM_")
-        }
-        os.environ.update(self.environment)
-        for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts):
-            cached.cache_clear()
+        self.environment = settings_of(self.process("api"))
         self.dataset = str(self.client.datasets.create(crowd(N_ITEMS), name="crowd")["id"])
         self.seconds = {kind: self.measured(kind) for kind in ("aggregation", "training")}
 
-    def close(self) -> None:
-        """Leave the service."""
-        self.client.close()
-        get_engine().dispose()
-        get_redis().close()
-        for cached in (get_settings, get_engine, get_celery, get_redis, get_artifacts):
-            cached.cache_clear()
-
     def process(self, name: str) -> psutil.Process:
         """A part of the service: postgres, redis, api, worker or reconcile."""
-        return psutil.Process(int(json.loads((self.data_dir / "processes.json").read_text())[name]["pid"]))
+        return part_of_service(self.data_dir, name)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End a part of the service, which `realm up` then starts again."""
@@ -214,12 +199,9 @@ def stage(folder: Path, artifacts: Path, seed: int) -> Iterator[Stage]:
     save_small_model(models / "small", {word for row in crowd(N_ITEMS) for word in row["prompt"].split()})
     settings = SETTINGS | {"REALM_MODELS_DIR": str(models)}
     settings["REALM_ARTIFACTS_URL"] = artifacts.as_uri()
-    before = dict(os.environ)
-    with running_service(folder / "data", settings) as service:
-        running = Stage(folder, artifacts, service.url, service.api_key, seed)
-        try:
-            yield running
-        finally:
-            running.close()
-            os.environ.clear()
-            os.environ.update(before)
+    with (
+        running_service(folder / "data", settings) as service,
+        in_reach(settings_of(part_of_service(folder / "data", "api"))),
+        RealmClient(service.url, service.api_key) as client,
+    ):
+        yield Stage(folder, artifacts, client, service.url, service.api_key, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,11 +16,11 @@ from typing import TypeVar
 import psutil
 from sqlalchemy import make_url, text
 
-from app.artifacts import get_artifacts
 from app.client import RealmClient
-from app.database.session import get_engine, transaction
+from app.database.session import transaction
 from app.running_service import running_service
 from app.settings import get_settings
+from benchmarks.running_processes import in_reach, part_of_service, settings_of
 
 _LOOK_EVERY = 0.02
 T = TypeVar("T")
@@ -38,7 +37,7 @@ class LiveService:
 
     def process(self, name: str) -> psutil.Process:
         """A part of the service: postgres, redis, api, worker or reconcile."""
-        return psutil.Process(int(json.loads((self.data_dir / "processes.json").read_text())[name]["pid"]))
+        return part_of_service(self.data_dir, name)
 
     @property
     def project_id(self) -> str:
@@ -75,31 +74,13 @@ def _psql() -> str:
 @contextmanager
 def live_service(settings: Mapping[str, str] | None = None, folder: Path | None = None) -> Iterator[LiveService]:
     """Start `realm up` without limits on requests, and stop it at the end. `folder` is its data folder, if it lasts."""
-    before = dict(os.environ)
     generous = {"REALM_REQUESTS_PER_MINUTE": "0", "REALM_UPLOAD_BYTES_PER_DAY": "0"}
     with ExitStack() as stack:
         data_dir = folder or Path(stack.enter_context(TemporaryDirectory(prefix="realm-speed-"))) / "data"
         started = stack.enter_context(running_service(data_dir, generous | dict(settings or {})))
+        stack.enter_context(in_reach(settings_of(part_of_service(data_dir, "api"))))
         client = stack.enter_context(RealmClient(started.url, started.api_key))
-        service = LiveService(started.url, started.api_key, client, data_dir)
-        stack.callback(_leave, before)
-        environment = service.process("api").environ()
-        os.environ.update({name: value for name, value in environment.items() if name.startswith("REALM_")})
-        _forget()
-        yield service
-
-
-def _leave(environment: dict[str, str]) -> None:
-    """Let go of the service's database, and of its settings."""
-    get_engine().dispose()
-    os.environ.clear()
-    os.environ.update(environment)
-    _forget()
-
-
-def _forget() -> None:
-    for cached in (get_settings, get_engine, get_artifacts):
-        cached.cache_clear()
+        yield LiveService(started.url, started.api_key, client, data_dir)
 
 
 def growth_during(process: psutil.Process, work: Callable[[], T]) -> tuple[T, float]:
