@@ -63,8 +63,9 @@ def read_annotations(
     options = ReadingOptions(mapping or {}, tuple(ignore_labels), DeclaredAnswers.parse(labels), on_error, limits)
     faults = Faults(on_error)
     reader = AnnotationReader(open_path(path, options, faults), options, faults)
-    items = pl.concat(list(reader.blocks()), how="diagonal")
-    return _annotations(reader.finish(), items)
+    blocks = list(reader.blocks())
+    table = reader.finish()  # refuses a file without rows
+    return _annotations(table, pl.concat(blocks, how="diagonal"))
 
 
 def _annotations(table: AnnotationTable, items: pl.DataFrame) -> Annotations:
