@@ -7,9 +7,11 @@ after longer and longer pauses, over three days.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import random
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 SENT_AT_ONCE = 8
 SECONDS_PER_ATTEMPT = 15.0
 _PAUSE_SECONDS = 1.0
+_FORGET_EVERY_SECONDS = 3600.0
 _GONE = 410  # the receiver wants no more
 # Before each try after the first: together 3 days.
 PAUSES = (
@@ -47,10 +50,14 @@ PAUSES = (
 
 
 def deliver_until(stop: threading.Event, settings: Settings) -> None:
-    """Send what is due until told to stop, whatever it meets."""
+    """Send what is due until told to stop, whatever it meets; from time to time, let go of what is old."""
+    forget_at = time.monotonic()
     with ThreadPoolExecutor(SENT_AT_ONCE, thread_name_prefix="webhook") as senders:
         while not stop.is_set():
             try:
+                if time.monotonic() >= forget_at:
+                    forget_old_messages()
+                    forget_at = time.monotonic() + _FORGET_EVERY_SECONDS
                 if deliver_due(senders, settings):
                     continue
             except Exception as error:
@@ -62,10 +69,16 @@ def deliver_due(senders: ThreadPoolExecutor, settings: Settings) -> int:
     """One pass; how many messages were due."""
     with transaction() as session:
         due = webhook_queries.take_due(session, SENT_AT_ONCE)
-        if not due:
-            webhook_queries.forget_old_messages(session)
     list(senders.map(lambda message: _deliver(message, settings), due))
     return len(due)
+
+
+def forget_old_messages() -> None:
+    """Remove what no receiver waits for any more, some at a time, so that no transaction takes long."""
+    while True:
+        with transaction() as session:
+            if not webhook_queries.forget_old_messages(session):
+                return
 
 
 def _deliver(message: DueMessage, settings: Settings) -> None:
@@ -103,10 +116,16 @@ def _post(message: DueMessage, private_allowed: bool, resolve: Resolve) -> int:
     headers = [("Host", parts.netloc), *signed.items()]
     network = CheckedNetwork(private_allowed=private_allowed, seconds=SECONDS_PER_ATTEMPT, resolve=resolve)
     with (
-        httpcore.ConnectionPool(ssl_context=httpx.create_ssl_context(), network_backend=network) as connections,
+        httpcore.ConnectionPool(ssl_context=_trusted_certificates(), network_backend=network) as connections,
         connections.stream("POST", url, headers=headers, content=message.body.encode()) as response,
     ):
         return response.status
+
+
+@functools.cache
+def _trusted_certificates() -> ssl.SSLContext:
+    """Read once: that takes longer than many a delivery."""
+    return httpx.create_ssl_context()
 
 
 def signed_headers(id_: str, body: str, secrets: Sequence[bytes], timestamp: int) -> dict[str, str]:

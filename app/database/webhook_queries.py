@@ -205,8 +205,8 @@ def disable_webhook(session: Session, webhook_id: str) -> None:
     session.execute(update(Webhook).where(Webhook.id == webhook_id).values(enabled=False))
 
 
-def forget_old_messages(session: Session) -> None:
-    """Let go of messages that are over, or that wait for a webhook that was switched off long ago."""
+def forget_old_messages(session: Session) -> bool:
+    """Remove some old messages that are over or wait for a webhook that is switched off; False when there are none."""
     old = (
         select(WebhookMessage.id)
         .join(Webhook, Webhook.id == WebhookMessage.webhook_id)
@@ -216,4 +216,5 @@ def forget_old_messages(session: Session) -> None:
         )
         .limit(_FORGOTTEN_AT_ONCE)
     )
-    session.execute(delete(WebhookMessage).where(WebhookMessage.id.in_(old)))
+    gone = delete(WebhookMessage).where(WebhookMessage.id.in_(old)).returning(WebhookMessage.id)
+    return session.execute(gone).first() is not None

@@ -20,7 +20,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from app.database.session import transaction
 from app.database.webhook_queries import DueMessage
 from app.settings import Settings, get_settings
-from worker.deliveries import PAUSES, deliver_due, deliver_until, send
+from worker.deliveries import PAUSES, deliver_due, deliver_until, forget_old_messages, send
 
 
 @dataclass
@@ -203,6 +203,22 @@ def test_a_message_whose_deliverer_died_is_sent_by_another(
         assert deliver_due(senders, settings) == 0
     assert passes(settings) == 1
     assert [headers["webhook-id"] for headers, _ in receiver.received] == [message]
+
+
+def test_old_messages_are_forgotten_unless_somebody_waits_for_them(
+    client: TestClient, webhook: dict[str, Any], receiver: Receiver, settings: Settings
+) -> None:
+    _, recent = [test(client, webhook) for _ in range(2)]
+    assert passes(settings, 2) == 2
+    waiting = test(client, webhook)
+    with transaction() as session:
+        old = text("UPDATE webhook_messages SET created_at = now() - interval '31 days' WHERE id <> :recent")
+        session.execute(old, {"recent": recent})
+    forget_old_messages()
+    assert ids(client, webhook) == {recent, waiting}
+    client.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": False}).raise_for_status()
+    forget_old_messages()
+    assert ids(client, webhook) == {recent}
 
 
 def due(url: str) -> DueMessage:
