@@ -15,12 +15,14 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 import app.access.routes
 import app.annotators.routes
-import app.dashboard.dataset_pages
-import app.dashboard.model_pages
-import app.dashboard.pages
-import app.dashboard.prompt_pages
-import app.dashboard.pseudonyms
-import app.dashboard.report_pages
+import app.dashboard.annotator_routes
+import app.dashboard.crowd_routes
+import app.dashboard.dataset_routes
+import app.dashboard.home_routes
+import app.dashboard.job_routes
+import app.dashboard.model_routes
+import app.dashboard.prompt_routes
+import app.dashboard.pseudonym_routes
 import app.datasets.file_routes
 import app.datasets.routes
 import app.fine_tuning.metrics
@@ -79,12 +81,14 @@ def create_app() -> FastAPI:
         app.reports.decision_routes.router,
         app.reports.judgement_routes.router,
         app.reports.relabelling_routes.router,
-        app.dashboard.pages.router,
-        app.dashboard.report_pages.router,
-        app.dashboard.pseudonyms.router,
-        app.dashboard.dataset_pages.router,
-        app.dashboard.model_pages.router,
-        app.dashboard.prompt_pages.router,
+        app.dashboard.home_routes.router,
+        app.dashboard.job_routes.router,
+        app.dashboard.annotator_routes.router,
+        app.dashboard.crowd_routes.router,
+        app.dashboard.prompt_routes.router,
+        app.dashboard.pseudonym_routes.router,
+        app.dashboard.dataset_routes.router,
+        app.dashboard.model_routes.router,
     ):
         application.include_router(router)
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, update
 
-from app.dashboard import job_page
+from app.dashboard import job_values
 from app.database import attempt_queries
 from app.database.attempt_queries import Claim, News, Progress
 from app.database.job_queries import NewEvent
@@ -350,7 +350,7 @@ def test_hostile_text_stays_text(finished: tuple[Browser, FinishedJob]) -> None:
 
 def test_hostile_prompts_stay_text(finished: tuple[Browser, FinishedJob], monkeypatch: pytest.MonkeyPatch) -> None:
     browser, job = finished
-    monkeypatch.setattr(job_page, "ITEMS_SHOWN", 240)
+    monkeypatch.setattr(job_values, "ITEMS_SHOWN", 240)
     page = browser.open(f"/jobs/{job.id}")
     assert HOSTILE_PROMPT in html.unescape(page)
     assert "<img" not in page
@@ -360,7 +360,7 @@ def test_annotators_are_found_sorted_and_paged(
     finished: tuple[Browser, FinishedJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser, job = finished
-    monkeypatch.setattr("app.dashboard.pages.ROWS_PER_PAGE", 4)
+    monkeypatch.setattr("app.dashboard.job_routes.ROWS_PER_PAGE", 4)
     seen, address = [], f"/jobs/{job.id}?sort=n"
     while address:
         page = browser.open(address)
@@ -378,7 +378,7 @@ def test_the_plot_of_many_says_that_it_is_a_part(
     finished: tuple[Browser, FinishedJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser, job = finished
-    monkeypatch.setattr(job_page, "MARKS_IN_PLOT", 4)
+    monkeypatch.setattr(job_values, "MARKS_IN_PLOT", 4)
     page = browser.open(f"/jobs/{job.id}")
     assert {row["name"] for row in plot_of(page)["rows"]} == set(table_of(page)[:4])
     assert "Drawn are the 4 whom the table’s own order puts first" in text_of(page)

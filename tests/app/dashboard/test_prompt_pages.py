@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from app.dashboard.prompts_page import times_as_likely
+from app.dashboard.prompt_values import times_as_likely
 from app.reports.schemas import AnswerProbability, ItemDetail, WeightedVote
 from tests.app.dashboard.test_pages import Browser, text_of
 from tests.conftest import ProjectKeys, Services, make_project

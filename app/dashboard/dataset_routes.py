@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from app.access.authentication import PrincipalDep
-from app.dashboard.dataset_page import dataset_values, list_values, may_change
+from app.dashboard.dataset_values import dataset_values, list_values, may_change
 from app.dashboard.job_form import JobForm
 from app.dashboard.rendering import PageRoute, page
 from app.dashboard.upload_form import upload_parameters

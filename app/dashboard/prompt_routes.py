@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.access.authentication import PrincipalDep
-from app.dashboard.prompts_page import PROMPTS_PER_PAGE, prompt_values, prompts_values
+from app.dashboard.prompt_values import PROMPTS_PER_PAGE, prompt_values, prompts_values
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep

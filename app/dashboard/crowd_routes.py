@@ -1,20 +1,18 @@
-"""The pages of a finished job's report, beside the job's own: agreement, comparison, what-if, decisions, on paper."""
+"""The pages about the whole crowd of a finished job: agreement, comparison, what-if, the report on paper."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.authentication import PrincipalDep
-from app.dashboard.crowd_page import agreement_values, comparison_values, printed_values, what_if_values
+from app.dashboard.crowd_values import agreement_values, comparison_values, printed_values, what_if_values
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
-from app.reports import decisions
-from app.reports.decisions import DecisionRequest
 from app.reports.routes import FinishedJobDep
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -34,13 +32,6 @@ class ComparePageQuery(BaseModel):
 class WhatIfPageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     without: list[str] = Field([], max_length=1000)
-
-
-class DecisionForm(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    csrf_token: str = ""
-    action: Literal["keep", "retrain", "pause", "drop"]
-    note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$")
 
 
 @router.get("/jobs/{job_id}/agreement")
@@ -95,17 +86,3 @@ def printed_report(
 ) -> HTMLResponse:
     """The report on one page that prints."""
     return page(request, "report/print.html", **printed_values(session, finished, pseudonyms=pseudonyms))
-
-
-@router.post("/jobs/{job_id}/annotators/{annotator_id}/decisions")
-def decide(
-    session: SessionDep,
-    principal: PrincipalDep,
-    finished: FinishedJobDep,
-    annotator_id: str,
-    form: Annotated[DecisionForm, Form()],
-) -> Response:
-    """The form on an annotator's page."""
-    request = DecisionRequest(action=form.action, note=form.note)
-    decisions.decide(session, principal, finished, annotator_id, request)
-    return RedirectResponse(f"/jobs/{finished.job.id}/annotators/{annotator_id}#decisions", 303)

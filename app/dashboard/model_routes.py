@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import PrincipalDep
-from app.dashboard.playground import Asked, ask, list_values, playground_values
+from app.dashboard.model_values import list_values, playground_values
+from app.dashboard.playground import Asked, ask
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.database.session import transaction
