@@ -85,23 +85,33 @@ class _Disagreement:
         sums = [np.bincount(group, row, minlength=N_GROUPS).astype(np.float64) for row in (differing, *counts)]
         return cls(sums[0], np.stack(sums[1:], axis=1), counts.shape[1])
 
-    def without(self, group: int | None) -> tuple[float, float]:
-        """n·D_o and n·D_e without one of the groups."""
-        observed, answers = float(self.observed.sum()), self.answers.sum(axis=0)
-        if group is not None:
-            observed, answers = observed - float(self.observed[group]), answers - self.answers[group]
-        n = float(answers.sum())
-        return observed, float(n**2 - (answers**2).sum()) / (n - 1) if n > 1 else 0.0
+    def whole_and_parts(self) -> tuple[FloatArray, FloatArray]:
+        """n·D_o and n·D_e of all groups together, then without each of them in turn. Both (1 + G,)."""
+        observed, answers = (
+            whole.sum(axis=0) - np.insert(whole, 0, 0.0, axis=0) for whole in (self.observed, self.answers)
+        )
+        return observed, expected_disagreement(answers)
+
+
+def expected_disagreement(answers: FloatArray) -> FloatArray:
+    """n·D_e = (n² − Σ_k n_k²) / (n − 1) of answers that were given n_k times. (…, K) -> (…)"""
+    n = answers.sum(axis=-1)
+    return np.asarray((n**2 - (answers**2).sum(axis=-1)) / np.maximum(n - 1, 1))
+
+
+def alphas(observed: FloatArray, expected: FloatArray) -> FloatArray:
+    """α of n·D_o and n·D_e, element by element; nan where all labels are the same, or there are none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(expected > 0, 1 - observed / expected, np.nan)
 
 
 def _alpha(tasks: list[_Disagreement]) -> Alpha:
-    def value(group: int | None) -> float | None:
-        observed, expected = (sum(parts) for parts in zip(*(task.without(group) for task in tasks), strict=True))
-        return 1 - observed / expected if expected > 0 else None
-
-    n_items, whole = sum(task.n_items for task in tasks), value(None)
-    parts = [part for group in range(N_GROUPS) if (part := value(group)) is not None]
-    if whole is None or n_items < N_GROUPS or len(parts) < N_GROUPS:
+    observed, expected = (np.sum(parts, axis=0) for parts in zip(*(t.whole_and_parts() for t in tasks), strict=True))
+    whole, *parts = alphas(observed, expected).tolist()
+    n_items = sum(task.n_items for task in tasks)
+    if np.isnan(whole):
+        return Alpha(None, None, None, n_items)
+    if n_items < N_GROUPS or np.isnan(parts).any():
         return Alpha(whole, None, None, n_items)
     spread = (N_GROUPS - 1) / N_GROUPS * float(((np.array(parts) - np.mean(parts)) ** 2).sum())
     half = Z95 * float(np.sqrt(spread))

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from realm_core.agreement import Alpha, alphas, expected_disagreement
 
 # Prompts are dealt by number into so many groups, so that drawing them anew costs the same for any dataset. A prime, so
 # that tasks that take turns are spread over all groups.
 N_GROUPS = 499
 N_DRAWS = 1000
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class Alpha:
-    """1 is perfect agreement, 0 what chance gives. `n_items` have several labels; None where nothing can be told."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n_items: int
 
 
 def krippendorff_alpha(
@@ -38,27 +27,18 @@ def krippendorff_alpha(
     Whole groups are drawn with replacement (Efron & Tibshirani 1993, percentile interval); of few prompts, each is a
     group of its own.
     """
-    value = float(_alphas(differing.sum(keepdims=True), answers.sum(axis=0, keepdims=True))[0])
+    counts = answers.astype(np.float64)
+    value = float(alphas(differing.sum(), expected_disagreement(counts.sum(axis=0))))
     if np.isnan(value):
         return Alpha(None, None, None, n_items)
-    filled = answers.sum(axis=1) > 0
-    differing, answers = differing[filled], answers[filled]
+    filled = counts.sum(axis=1) > 0
+    differing, counts = differing[filled], counts[filled]
     n_groups = len(differing)
     drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), N_DRAWS)
     weights = drawn.astype(np.float64)
-    alphas = _alphas(weights @ differing, weights @ answers.astype(np.float64))
-    alphas = alphas[~np.isnan(alphas)]
-    if n_groups < 2 or not len(alphas):
+    of_draws = alphas(weights @ differing, expected_disagreement(weights @ counts))
+    of_draws = of_draws[~np.isnan(of_draws)]
+    if n_groups < 2 or not len(of_draws):
         return Alpha(value, None, None, n_items)
-    low, high = np.quantile(alphas, [0.025, 0.975])
+    low, high = np.quantile(of_draws, [0.025, 0.975])
     return Alpha(value, float(low), float(high), n_items)
-
-
-def _alphas(differing: NDArray[np.float64], answers: NDArray[Any]) -> NDArray[np.float64]:
-    """α of each draw: `differing` (B,), `answers` (B, K); nan where all labels are the same. (B,)"""
-    counts = answers.astype(np.float64)
-    n = counts.sum(axis=1)
-    expected = (n**2 - (counts**2).sum(axis=1)) / np.maximum(n - 1, 1)  # n · D_e
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alphas: NDArray[np.float64] = np.where(expected > 0, 1 - differing / expected, np.nan)
-    return alphas

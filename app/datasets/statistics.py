@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.datasets.chance_corrected import N_GROUPS, Alpha, krippendorff_alpha
+from app.datasets.chance_corrected import N_GROUPS, krippendorff_alpha
 from app.datasets.tally import Tally
+from realm_core.agreement import Alpha
 from realm_core.formats.answers import similar_labels
 
 _CELLS_AT_ONCE = 1_000_000
