@@ -17,7 +17,7 @@ from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 from realm_core.crowd_figures import wilson
 from realm_core.intervals import Z95
 from realm_core.report_evidence import Evidence
-from realm_core.truth_choice import LEAST_LIKELIHOOD, Candidate, affords_confusion
+from realm_core.truth_choice import LEAST_LIKELIHOOD, Candidate, affords_confusion, predictive_likelihood
 
 SHARE_LEFT_OUT = 0.2
 MIN_LEFT_OUT = 30  # labels; fewer compare nothing
@@ -86,14 +86,10 @@ def _left_out(annotations: Annotations, *, has_model: bool) -> NDArray[np.bool_]
 
 
 def predictions(hidden: Annotations, truth: Truth) -> FloatArray:
-    """Σ_y q_i(y) π_r(l | y) for every answer l that each hidden label could have been. (L, Kmax)"""
-    task = hidden.item_task[hidden.item]
-    posterior = truth.posterior[hidden.item]
-    if truth.confusion is not None:
-        return np.asarray(np.einsum("ly,lyk->lk", posterior, truth.confusion[hidden.annotator, task]))
-    right = truth.accuracy[hidden.annotator, task][:, None]
-    wrong = (1 - right) / np.maximum(hidden.answer_counts[hidden.item] - 1, 1)[:, None]
-    return np.asarray(posterior * right + (1 - posterior) * wrong)
+    """How probable each answer was that a hidden label could have been. (L, Kmax)"""
+    answers = range(truth.posterior.shape[1])
+    of_answers = [predictive_likelihood(hidden, truth, np.full(hidden.n_labels, answer)) for answer in answers]
+    return np.stack(of_answers, axis=1)
 
 
 def _smoothed_votes(kept: Annotations, hidden: Annotations) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,15 +195,21 @@ def renamed_by_words(annotations: Annotations, log_prior: FloatArray, truth: Tru
     return max((dawid_skene(annotations, log_prior, start=start) for start in starts), key=lambda t: t.log_likelihood)
 
 
-def predictive_likelihood(annotations: Annotations, truth: Truth) -> FloatArray:
-    """Σ_y q_i(y) π_r(l | y) of each label, with q and π of `truth`, which has not seen these labels. (L,)"""
+def predictive_likelihood(
+    annotations: Annotations, truth: Truth, label: NDArray[np.integer[Any]] | None = None
+) -> FloatArray:
+    """Σ_y q_i(y) π_r(l | y) of each label, with q and π of `truth`, which has not seen these labels. (L,)
+
+    `label` (L,) are answers that the annotators could have given instead.
+    """
+    label = annotations.label if label is None else label
     task = annotations.item_task[annotations.item]
     posterior = truth.posterior[annotations.item]
     if truth.confusion is not None:
-        rates = truth.confusion[annotations.annotator, task, :, annotations.label]
+        rates = truth.confusion[annotations.annotator, task, :, label]
         return np.asarray((posterior * rates).sum(axis=1))
     accuracy = truth.accuracy[annotations.annotator, task]
-    own = posterior[np.arange(annotations.n_labels), annotations.label]
+    own = posterior[np.arange(annotations.n_labels), label]
     wrong = (1 - accuracy) / np.maximum(annotations.answer_counts[annotations.item] - 1, 1)
     return np.asarray(own * accuracy + (1 - own) * wrong)
 
