@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_date
 from app.database.tables import ApiKey, BrowserSession, LoginLink, Project
 
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -68,11 +69,8 @@ def touch_key(session: Session, key: KeyInUse) -> None:
 def list_keys(session: Session, project_id: str, *, after: ApiKey | None, limit: int, descending: bool) -> list[ApiKey]:
     """A page of a project's keys by (created_at, id), one more than `limit` when there are more."""
     query = select(ApiKey).where(ApiKey.project_id == project_id)
-    if after is not None:
-        here, mark = func.row(ApiKey.created_at, ApiKey.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    order = (ApiKey.created_at.desc(), ApiKey.id.desc()) if descending else (ApiKey.created_at, ApiKey.id)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, ApiKey, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def find_key(session: Session, project_id: str, key_id: str) -> ApiKey | None:

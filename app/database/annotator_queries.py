@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, literal, null, or_, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_key
 from app.database.sums_queries import forget_sums
 from app.database.tables import UNFINISHED, Annotator, ApiKey, Dataset, DatasetVersion, Job, StoredAnswer
 
@@ -45,10 +46,9 @@ def list_annotators(
     query = select(Annotator).where(Annotator.project_id == project_id)
     if name_contains is not None:
         query = query.where(Annotator.name.icontains(name_contains, autoescape=True))
-    if after is not None:
-        query = query.where(Annotator.id < after if descending else Annotator.id > after)
-    query = query.order_by(Annotator.id.desc() if descending else Annotator.id)
-    return list(session.execute(query.limit(limit + 1)).scalars())
+    mark = None if after is None else (after,)
+    query = page_by_key(query, (Annotator.id,), after=mark, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def _dataset_keys(session: Session, project_id: str) -> list[int]:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.database.base import new_id
+from app.database.keyset_pages import page_by_date
 from app.database.tables import AuditEvent, StoredAnswer
 
 ANSWERS_ARE_KEPT_FOR = timedelta(hours=24)
@@ -46,12 +47,8 @@ def list_audit_events(
 ) -> list[AuditEvent]:
     """A page of a project's audit trail by (created_at, id), one more than `limit` when there are more."""
     query = select(AuditEvent).where(AuditEvent.project_id == project_id)
-    if after is not None:
-        here, mark = func.row(AuditEvent.created_at, AuditEvent.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (AuditEvent.created_at, AuditEvent.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, AuditEvent, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def wait_for_turn(session: Session, what: str) -> None:

@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_date, page_by_key
 from app.database.tables import UNFINISHED, Dataset, DatasetTask, DatasetVersion, File, FineTunedModel, Job
 
 _PATIENCE = timedelta(seconds=3)
@@ -71,10 +72,9 @@ def list_versions(
 ) -> list[DatasetVersion]:
     """A page of a dataset's versions by number, one more than `limit` when there are more."""
     query = select(DatasetVersion).where(DatasetVersion.dataset_key == dataset_key)
-    if after is not None:
-        query = query.where(DatasetVersion.number < after if descending else DatasetVersion.number > after)
-    order = DatasetVersion.number.desc() if descending else DatasetVersion.number
-    return list(session.execute(query.order_by(order).limit(limit + 1)).scalars())
+    mark = None if after is None else (after,)
+    query = page_by_key(query, (DatasetVersion.number,), after=mark, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def list_datasets(
@@ -82,12 +82,8 @@ def list_datasets(
 ) -> list[Dataset]:
     """A page of a project's datasets by (created_at, id), one more than `limit` when there are more."""
     query = select(Dataset).where(Dataset.project_id == project_id)
-    if after is not None:
-        here, mark = func.row(Dataset.created_at, Dataset.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (Dataset.created_at, Dataset.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, Dataset, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def list_tasks(session: Session, dataset_key: int, version: int) -> list[DatasetTask]:
@@ -165,12 +161,8 @@ def list_files(
     query = select(File).where(File.project_id == project_id)
     if purpose is not None:
         query = query.where(File.purpose == purpose)
-    if after is not None:
-        here, mark = func.row(File.created_at, File.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (File.created_at, File.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, File, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def find_file(session: Session, project_id: str, file_id: str) -> File | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_date
 from app.database.tables import Decision
 
 
@@ -37,9 +38,5 @@ def list_decisions(
 ) -> list[Decision]:
     """A page of what was decided of an annotator by (created_at, id), one more than `limit` when there are more."""
     query = select(Decision).where(Decision.job_key == job_key, Decision.annotator == annotator)
-    if after is not None:
-        here, mark = func.row(Decision.created_at, Decision.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (Decision.created_at, Decision.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, Decision, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())

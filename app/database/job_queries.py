@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Float, Row, cast, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_date, page_by_key
 from app.database.tables import JOB_STATUSES, UNFINISHED, Dataset, File, Job, JobCheckpoint, JobEvent, Project
 from app.database.webhook_queries import announce_end
 
@@ -88,11 +89,8 @@ def list_jobs(
         query = query.where(Job.job_metadata.contains(dict(metadata)))
     if status is not None:
         query = query.where(Job.status == status)
-    if after is not None:
-        here, mark = func.row(Job.created_at, Job.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    order = (Job.created_at.desc(), Job.id.desc()) if descending else (Job.created_at, Job.id)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, Job, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[int, int]:
@@ -148,10 +146,9 @@ def list_events(
 ) -> list[JobEvent]:
     """The events that follow number `after` in the chosen order, one more than `limit` when there are more."""
     query = select(JobEvent).where(JobEvent.job_key == job_key)
-    if after is not None:
-        query = query.where(JobEvent.number < after if descending else JobEvent.number > after)
-    query = query.order_by(JobEvent.number.desc() if descending else JobEvent.number)
-    return list(session.execute(query.limit(limit + 1)).scalars())
+    mark = None if after is None else (after,)
+    query = page_by_key(query, (JobEvent.number,), after=mark, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def metrics_events(session: Session, job_key: int) -> list[JobEvent]:
@@ -165,12 +162,10 @@ def list_checkpoints(
 ) -> list[JobCheckpoint]:
     """A page of a job's checkpoints by (step, id), one more than `limit` when there are more."""
     query = select(JobCheckpoint).where(JobCheckpoint.job_key == job_key)
-    if after is not None:
-        here, mark = func.row(JobCheckpoint.step, JobCheckpoint.id), func.row(after.step, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (JobCheckpoint.step, JobCheckpoint.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    key = (JobCheckpoint.step, JobCheckpoint.id)
+    mark = None if after is None else (after.step, after.id)
+    query = page_by_key(query, key, after=mark, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def find_checkpoint(session: Session, job_key: int, checkpoint_id: str) -> JobCheckpoint | None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_date
 from app.database.tables import UNFINISHED, Annotator, FineTunedModel, Job, ModelAlias, Project
 
 MODEL_ID = re.compile(r"ft(:[A-Za-z0-9._-]+){4}")
@@ -110,13 +111,8 @@ def list_models(
 ) -> list[ModelRow]:
     """A page of a project's models by (created_at, id), one more than `limit` when there are more."""
     query = _SELECT_MODELS
-    if after is not None:
-        here = func.row(FineTunedModel.created_at, FineTunedModel.id)
-        mark = func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (FineTunedModel.created_at, FineTunedModel.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1), {"project_id": project_id}).all())
+    query = page_by_date(query, FineTunedModel, after=after, limit=limit, descending=descending)
+    return list(session.execute(query, {"project_id": project_id}).all())
 
 
 def lock_model(session: Session, model: FineTunedModel, *, for_deletion: bool) -> bool:

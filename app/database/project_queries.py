@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Executable, delete, func, insert, select, text
+from sqlalchemy import Executable, delete, insert, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_date
 from app.database.tables import UNFINISHED, Dataset, FineTunedModel, Job, Project
 
 _PATIENCE = timedelta(seconds=3)
@@ -37,11 +38,8 @@ def list_projects(
     query = select(Project)
     if only is not None:
         query = query.where(Project.id == only)
-    if after is not None:
-        here, mark = func.row(Project.created_at, Project.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    order = (Project.created_at.desc(), Project.id.desc()) if descending else (Project.created_at, Project.id)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, Project, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def has_unfinished_jobs(session: Session, project: Project) -> bool:

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Row, Select, Text, cast, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Float, Row, Select, Text, cast, func, literal, select, text
 from sqlalchemy.orm import Session
 
+from app.database.keyset_pages import page_by_key
 from app.database.tables import ALL_TASKS, HARMFUL_FLAGS, Annotator, AnnotatorReport, Job
 
 AnnotatorRows = Sequence[Row[AnnotatorReport, str]]
@@ -68,17 +69,14 @@ def list_annotators(
     if name_contains is not None:
         shown = literal("ann_") + cast(AnnotatorReport.annotator, Text) if pseudonyms else Annotator.name
         query = query.where(shown.icontains(name_contains, autoescape=True))
+    mark = None
     if after is not None:
-        mark = session.execute(
-            _select_rows(job_key, task).with_only_columns(key).where(AnnotatorReport.annotator == after)
-        ).one_or_none()
+        there = _select_rows(job_key, task).with_only_columns(key).where(AnnotatorReport.annotator == after)
+        mark = session.execute(there.add_columns(AnnotatorReport.annotator)).one_or_none()
         if mark is None:
             return None
-        here, there = tuple_(key, AnnotatorReport.annotator), tuple_(cast(mark[0], key.type), literal(after))
-        query = query.where(here < there if descending else here > there)
-    order = [key, AnnotatorReport.annotator]
-    query = query.order_by(*(column.desc() if descending else column for column in order))
-    return session.execute(query.limit(limit + 1)).all()
+    query = page_by_key(query, (key, AnnotatorReport.annotator), after=mark, limit=limit, descending=descending)
+    return session.execute(query).all()
 
 
 def jobs_about(session: Session, project_id: str, annotator: int, limit: int) -> Sequence[Job]:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 from sqlalchemy.orm import Session
 
 from app.database.base import new_id
+from app.database.keyset_pages import page_by_date
 from app.database.tables import Job, Project, Webhook, WebhookMessage
 
 TAKEN_FOR = timedelta(minutes=2)  # longer than a delivery may take
@@ -68,12 +69,8 @@ def list_webhooks(
 ) -> list[Webhook]:
     """A page of a project's webhooks by (created_at, id), one more than `limit` when there are more."""
     query = select(Webhook).where(Webhook.project_id == project_id)
-    if after is not None:
-        here, mark = func.row(Webhook.created_at, Webhook.id), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    columns = (Webhook.created_at, Webhook.id)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, Webhook, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def change_webhook(session: Session, webhook: Webhook, **values: Any) -> Webhook:
@@ -128,12 +125,8 @@ def list_messages(
 ) -> list[WebhookMessage]:
     """A page of a webhook's messages by (created_at, id), one more than `limit` when there are more."""
     query = select(WebhookMessage).where(WebhookMessage.webhook_id == webhook.id)
-    columns = (WebhookMessage.created_at, WebhookMessage.id)
-    if after is not None:
-        here, mark = func.row(*columns), func.row(after.created_at, after.id)
-        query = query.where(here < mark if descending else here > mark)
-    order = [column.desc() for column in columns] if descending else list(columns)
-    return list(session.execute(query.order_by(*order).limit(limit + 1)).scalars())
+    query = page_by_date(query, WebhookMessage, after=after, limit=limit, descending=descending)
+    return list(session.execute(query).scalars())
 
 
 def send_again(session: Session, message: WebhookMessage) -> WebhookMessage:
