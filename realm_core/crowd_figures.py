@@ -11,7 +11,7 @@ import numpy as np
 
 from realm_core.agreement import label_alphas
 from realm_core.annotations import FloatArray
-from realm_core.intervals import Z95
+from realm_core.intervals import wilson
 from realm_core.report_evidence import Evidence
 from realm_core.truth_choice import Candidate
 
@@ -118,12 +118,3 @@ def _confused(
         "share_of_annotators": share,
         "everybody": bool(share is not None and low is not None and share >= WIDESPREAD and low >= NOTABLE),
     }
-
-
-def wilson(share: float | None, n: float) -> tuple[float | None, float | None]:
-    """95 % interval of a share of n (Wilson 1927)."""
-    if share is None or n <= 0:
-        return None, None
-    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * float(np.sqrt(max(share * (1 - share), 0) / n + Z95**2 / (4 * n**2)))
-    return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -1,4 +1,4 @@
-"""How sure the accuracies are: intervals from the observed information of the joint likelihood.
+"""How sure shares are, and accuracies, whose intervals come from the observed information of the joint likelihood.
 
 With β = logit a for each (annotator, task) and p held fixed, the second derivative of the log posterior is the complete
 information less the missing one (Louis 1982):
@@ -34,6 +34,15 @@ MAX_EXACT_CELLS = 2000  # the dense inverse of more takes more than seconds
 SETTLED = 1e-4  # an item whose likeliest answer is this near to certain hides no information
 LEAST_VARIANCE = 0.01  # a (1 − a) of who is nearly always right, where a step on the scale of a is endless in logits
 LEAST_SHARE = 0.02  # of the information that is left however strongly annotators depend on each other
+
+
+def wilson(share: float | None, n: float) -> tuple[float | None, float | None]:
+    """95 % interval of a share of n (Wilson 1927)."""
+    if share is None or n <= 0:
+        return None, None
+    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * float(np.sqrt(max(share * (1 - share), 0) / n + Z95**2 / (4 * n**2)))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

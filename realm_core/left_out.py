@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from realm_core.aggregation import Truth, dawid_skene, majority_vote
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray
-from realm_core.crowd_figures import wilson
-from realm_core.intervals import Z95
+from realm_core.intervals import Z95, wilson
 from realm_core.report_evidence import Evidence
 from realm_core.truth_choice import LEAST_LIKELIHOOD, Candidate, affords_confusion, predictive_likelihood
 

@@ -14,7 +14,7 @@ from app.errors import NotFound
 from app.reports import service
 from app.reports.crowd_schemas import AnnotatorPairRow, CrowdAgreement, PairQuery
 from app.reports.service import FinishedJob, number_in_id
-from realm_core.crowd_figures import wilson
+from realm_core.intervals import wilson
 
 ANNOTATORS_IN_MATRIX = 200
 

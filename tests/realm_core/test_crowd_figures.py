@@ -7,7 +7,6 @@ import pytest
 
 from realm_core.agreement import krippendorff_alpha, label_alphas
 from realm_core.annotations import Annotations, FloatArray, Task
-from realm_core.crowd_figures import wilson
 from realm_core.label_table import LabelTable
 from realm_core.reliability import build_report
 
@@ -112,8 +111,3 @@ def test_what_was_promised_comes_true() -> None:
 def test_too_little_to_hide_compares_nothing() -> None:
     figures = build_report(crowd(6, 10), None, cross_fitted=False, trained_accuracy=None).figures
     assert (figures["comparison"], figures["calibration"], figures["gold_calibration"]) == ([], [], [])
-
-
-def test_wilsons_interval() -> None:
-    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(None, 0) == (None, None)

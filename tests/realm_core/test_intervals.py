@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from realm_core import intervals
 from realm_core.aggregation import POOLED, one_coin, pooled_accuracy
 from realm_core.annotations import Annotations, FloatArray
-from realm_core.intervals import standard_errors
+from realm_core.intervals import standard_errors, wilson
 from realm_core.label_table import LabelTable
 from realm_core.reliability import build_report
 from tests.realm_core.crowds import calibrated_crowd, one_coin_crowd
@@ -113,3 +113,8 @@ def test_95_percent_intervals_cover_the_truth(crowd: tuple[int, int, int, int, f
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_95_percent_intervals_cover_90_to_98_percent(crowd: tuple[int, int, int, int, float]) -> None:
     assert 0.90 <= _coverage(range(100, 180), 0.4, crowd) <= 0.98
+
+
+def test_wilsons_interval() -> None:
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson(None, 0) == (None, None)
