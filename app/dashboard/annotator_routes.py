@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.access.authentication import PrincipalDep
 from app.dashboard.annotator_values import LABELS_SHOWN, annotator_values
+from app.dashboard.browser_input import ListQuery, PageForm
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
@@ -21,22 +22,18 @@ from app.reports.routes import FinishedJobDep
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class AnnotatorPageQuery(BaseModel):
+class AnnotatorPageQuery(ListQuery):
     """Which of the annotator's labels to list: those of one cell of the confusion, or all."""
 
-    model_config = ConfigDict(extra="forbid")
     task: str | None = None
     label: str | None = None
     probable_label: str | None = None
-    after: str | None = None
 
     def labels(self) -> JudgedLabelQuery:
         return JudgedLabelQuery(**dict(self), limit=LABELS_SHOWN)
 
 
-class DecisionForm(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    csrf_token: str = ""
+class DecisionForm(PageForm):
     action: Literal["keep", "retrain", "pause", "drop"]
     note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
 from app.access.service import Principal
+from app.dashboard.links import linker
+from app.dashboard.report_values import about
 from app.dependencies import Page
 from app.reports import decisions, judgements
 from app.reports import service as reports
@@ -32,11 +32,7 @@ def annotator_values(
     finished = reports.find_finished_job(session, principal.project_id, job_id)
     annotator = reports.get_annotator(session, finished, annotator_id, pseudonyms=pseudonyms)
     behaviour = judgements.get_behaviour(session, finished, annotator_id)
-    return {
-        "job_id": job_id,
-        "job_name": finished.job.suffix or job_id,
-        "pseudonyms": pseudonyms,
-        "may_change": principal.role != "viewer" and principal.csrf_token is not None,
+    return about(finished, pseudonyms=pseudonyms) | {
         "decided": decisions.list_decisions(session, finished, annotator_id, DECISIONS_SHOWN),
         "annotator": annotator,
         "chance": finished.chance(None),
@@ -49,19 +45,10 @@ def annotator_values(
         if finished.dataset_key is None
         else judgements.list_judged_labels(session, finished, annotator_id, query),
         "query": query,
-        "link": _linker(f"/jobs/{job_id}/annotators/{annotator_id}"),
+        "link": linker(f"/jobs/{job_id}/annotators/{annotator_id}", "labels"),
     }
 
 
 def _shares(confusion: Confusion) -> list[list[float | None]]:
     """The counts as shares of their rows; None in rows that hold less than half a label."""
     return [[count / sum(row) if sum(row) >= 0.5 else None for count in row] for row in confusion.counts]
-
-
-def _linker(path: str) -> Callable[..., str]:
-    """A function that gives the address of this page with some of the annotator's labels."""
-
-    def link(**wanted: str | None) -> str:
-        return f"{path}?" + urlencode({name: value for name, value in wanted.items() if value is not None}) + "#labels"
-
-    return link

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.access.authentication import PrincipalDep
+from app.dashboard.browser_input import ListQuery, PageQuery
 from app.dashboard.crowd_values import agreement_values, comparison_values, printed_values, what_if_values
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
@@ -18,19 +19,15 @@ from app.reports.routes import FinishedJobDep
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class PairsPageQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class PairsPageQuery(ListQuery):
     name: str | None = Field(None, max_length=200)
-    after: str | None = None
 
 
-class ComparePageQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class ComparePageQuery(PageQuery):
     with_: str | None = Field(None, alias="with")
 
 
-class WhatIfPageQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class WhatIfPageQuery(PageQuery):
     without: list[str] = Field([], max_length=1000)
 
 

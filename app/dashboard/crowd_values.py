@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
 from app.access.service import Principal
+from app.dashboard.links import linker
+from app.dashboard.report_values import about
 from app.dependencies import Page
 from app.fine_tuning import answers
 from app.fine_tuning import service as fine_tuning
@@ -26,11 +26,6 @@ PRINTED_ANNOTATORS = 500
 PRINTED_ITEMS = 20
 
 
-def about(finished: FinishedJob, *, pseudonyms: bool) -> dict[str, Any]:
-    """What every page of a report says of its job."""
-    return {"job_id": finished.job.id, "job_name": finished.job.suffix or finished.job.id, "pseudonyms": pseudonyms}
-
-
 def agreement_values(
     session: Session, finished: FinishedJob, name: str | None, after: str | None, *, pseudonyms: bool
 ) -> dict[str, Any]:
@@ -45,7 +40,7 @@ def agreement_values(
         "suspicious": crowd.list_pairs(session, finished, suspicious),
         "name": name,
         "after": after,
-        "link": _linker(f"/jobs/{finished.job.id}/agreement", name),
+        "link": linker(f"/jobs/{finished.job.id}/agreement", "pairs", {"name": name}),
         "several_tasks": len(finished.tasks) > 1,
     }
 
@@ -56,14 +51,6 @@ def _chosen(session: Session, finished: FinishedJob, name: str | None, *, pseudo
         return None
     query = AnnotatorQuery(name=name, sort="-n", limit=1, pseudonyms=pseudonyms)
     return next((row.id for row in reports.list_annotators(session, finished, query).data), None)
-
-
-def _linker(path: str, name: str | None) -> Callable[[str], str]:
-    def link(after: str) -> str:
-        wanted = {"name": name, "after": after}
-        return f"{path}?" + urlencode({key: value for key, value in wanted.items() if value}) + "#pairs"
-
-    return link
 
 
 def comparison_values(

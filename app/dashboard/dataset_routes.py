@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict
 
 from app.access.authentication import PrincipalDep
-from app.dashboard.dataset_values import dataset_values, list_values, may_change
+from app.dashboard.browser_input import ListQuery, PageForm
+from app.dashboard.dataset_values import dataset_values, list_values
 from app.dashboard.job_form import JobForm
 from app.dashboard.rendering import PageRoute, page
 from app.dashboard.upload_form import upload_parameters
@@ -37,14 +37,7 @@ _APPENDS = Receiver(AppendQuery, AppendParameters)
 P = TypeVar("P", bound=AppendParameters)
 
 
-class ListQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    after: str | None = None
-
-
-class DeletionForm(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    csrf_token: str = ""
+class DeletionForm(PageForm):
     cascade: bool = False
 
 
@@ -57,9 +50,9 @@ def dataset_list(
 
 
 @router.get("/datasets/new")
-def upload_page(request: Request, principal: PrincipalDep) -> HTMLResponse:
+def upload_page(request: Request) -> HTMLResponse:
     """Where a file is dropped, looked at, and uploaded."""
-    return page(request, "dataset/upload.html", columns=COLUMNS, may_change=may_change(principal))
+    return page(request, "dataset/upload.html", columns=COLUMNS)
 
 
 @router.post("/datasets")

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.access.service import Principal
+from app.dashboard.permissions import may
 from app.database.tables import Dataset
 from app.datasets import service as datasets
 from app.dependencies import Page
@@ -27,7 +28,7 @@ def list_values(session: Session, principal: Principal, after: str | None) -> di
     """Everything that the template of the list reads."""
     page = Page(after=after, limit=DATASETS_PER_PAGE, order="desc")
     found = datasets.list_datasets(session, principal.project_id, page)
-    return {"datasets": found, "after": after, "may_change": may_change(principal)}
+    return {"datasets": found, "after": after}
 
 
 def dataset_values(session: Session, principal: Principal, dataset: Dataset, number: int | None) -> dict[str, Any]:
@@ -41,16 +42,10 @@ def dataset_values(session: Session, principal: Principal, dataset: Dataset, num
         "statistics": datasets.statistics(session, dataset, version),
         "versions": datasets.list_versions(session, dataset, Page(after=None, limit=VERSIONS_SHOWN, order="desc")),
         "jobs": _jobs_on(session, principal, dataset),
-        "estimate": _estimate(session, principal, dataset, version.number) if may_change(principal) else None,
+        "estimate": _estimate(session, principal, dataset, version.number) if may(principal, "editor") else None,
         "models": _models(session, principal),
         "answers_shown": ANSWERS_SHOWN,
-        "may_change": may_change(principal),
     }
-
-
-def may_change(principal: Principal) -> bool:
-    """Whether to show what only a logged-in browser with the role editor may press."""
-    return principal.role != "viewer" and principal.csrf_token is not None
 
 
 def _estimate(session: Session, principal: Principal, dataset: Dataset, number: int) -> EstimateAnswer:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict
 
 from app.access.authentication import PrincipalDep
 from app.dashboard.api_reference import operations_by_tag
+from app.dashboard.browser_input import ListQuery
 from app.dashboard.home_values import home_values
 from app.dashboard.rendering import PageRoute, page
 from app.dependencies import SessionDep
@@ -21,14 +21,9 @@ OWN_REPORTS_SHOWN = 100
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class HomeQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    after: str | None = None
-
-
 @router.get("/")
 def home(
-    request: Request, session: SessionDep, principal: PrincipalDep, query: Annotated[HomeQuery, Query()]
+    request: Request, session: SessionDep, principal: PrincipalDep, query: Annotated[ListQuery, Query()]
 ) -> HTMLResponse:
     """Jobs and datasets; what to do when there are none. To an annotator, the reports that are about them."""
     if principal.own_annotator is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError
 
+from app.dashboard.browser_input import PageForm
 from app.errors import Unprocessable
 from app.fine_tuning.schemas import JobRequest
 from realm_core.config import ChannelName, MethodType
@@ -13,12 +14,9 @@ from realm_core.config import ChannelName, MethodType
 _SETTINGS = ("n_epochs", "channel", "max_length", "learning_rate", "cross_fit_folds", "time_budget_seconds")
 
 
-class JobForm(BaseModel):
+class JobForm(PageForm):
     """The fields of the form; those that stand under the advanced options may be empty."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    csrf_token: str = ""
     version: int
     method: MethodType = "realm"
     model: str | None = None
@@ -30,11 +28,6 @@ class JobForm(BaseModel):
     max_length: int | None = None
     learning_rate: float | None = None
     cross_fit_folds: int | None = None
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: Any) -> Any:
-        return None if value == "" else value
 
     @property
     def time_budget_seconds(self) -> float | None:

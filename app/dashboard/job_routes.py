@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from app.access.authentication import PrincipalDep
+from app.dashboard.browser_input import ListQuery
 from app.dashboard.job_values import ROWS_PER_PAGE, job_values
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
@@ -19,19 +20,12 @@ from app.reports.schemas import AnnotatorQuery, AnnotatorSort
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class JobPageQuery(BaseModel):
-    """Which annotators the table shows; a field that a form left empty does not restrict."""
+class JobPageQuery(ListQuery):
+    """Which annotators the table shows."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str | None = Field(None, max_length=200)
     task: str | None = None
     sort: AnnotatorSort = "concern"
-    after: str | None = None
-
-    @field_validator("name", "task")
-    @classmethod
-    def _empty_is_none(cls, value: str | None) -> str | None:
-        return value or None
 
     def annotators(self, pseudonyms: bool) -> AnnotatorQuery:
         return AnnotatorQuery(**dict(self), limit=ROWS_PER_PAGE, pseudonyms=pseudonyms)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
 from app.access.service import Principal
 from app.dashboard.flags import tone
+from app.dashboard.links import linker
+from app.dashboard.report_values import about
 from app.database.tables import Job
 from app.datasets import service as datasets
 from app.dependencies import Page, PageOf
@@ -46,7 +46,6 @@ def job_values(session: Session, principal: Principal, job_id: str, query: Annot
     values = {
         "job": answer,
         "dataset_name": _dataset_name(session, principal, answer),
-        "may_change": principal.role != "viewer" and principal.csrf_token is not None,
         "phases": PHASES,
         "no_worker": answers.NO_WORKER,
         "now": int(time.time()),
@@ -87,8 +86,7 @@ def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuer
     rows = _rows(session, finished, query, first)
     overview = crowd.get_agreement(session, finished)
     ids = [row.id for row in rows.data]
-    return {
-        "pseudonyms": query.pseudonyms,
+    return about(finished, pseudonyms=query.pseudonyms) | {
         "first_people": _first_people(session, finished, query, first),
         "certainty": _occurring(overview.certainty),
         "decided": decisions.latest_actions(session, finished, ids),
@@ -99,7 +97,7 @@ def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuer
         "cross_fitted": all(row.accuracy.method == "cross_fitted" for row in rows.data),
         "tasks": [task.name for task in finished.tasks],
         "query": query,
-        "link": _linker(finished.job.id, query),
+        "link": linker(f"/jobs/{finished.job.id}", "annotators", query.model_dump(exclude={"limit", "pseudonyms"})),
         "annotators": rows,
         "plot": _plot(finished, query, first),
         "items": _items(session, finished, pseudonyms=query.pseudonyms),
@@ -145,16 +143,6 @@ def _expertise_by_task(
     if not 1 < len(finished.tasks) <= TASKS_IN_MATRIX:
         return None
     return reports.expertise_by_task(session, finished, annotator_ids)
-
-
-def _linker(job_id: str, query: AnnotatorQuery) -> Callable[..., str]:
-    """A function that gives the address of this page with a part of its query changed; a new order starts anew."""
-
-    def link(**changes: str | None) -> str:
-        values = query.model_dump(exclude={"limit", "after", "pseudonyms"}) | changes
-        return f"/jobs/{job_id}?" + urlencode({name: value for name, value in values.items() if value is not None})
-
-    return link
 
 
 def _plot(finished: FinishedJob, query: AnnotatorQuery, first: PageOf[AnnotatorRow]) -> dict[str, Any]:

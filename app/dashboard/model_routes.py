@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import PrincipalDep
+from app.dashboard.browser_input import ListQuery
 from app.dashboard.model_values import list_values, playground_values
 from app.dashboard.playground import Asked, ask
 from app.dashboard.pseudonyms import PseudonymsDep
@@ -19,11 +19,6 @@ from app.dependencies import SessionDep
 from app.inference.engine import InferenceDep
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-
-
-class ListQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    after: str | None = None
 
 
 @router.get("/models")

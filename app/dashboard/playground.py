@@ -6,19 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from app.dashboard.browser_input import PageForm
 from app.errors import RealmError
 from app.inference import prediction
 from app.inference.engine import Inference
 
 
-class Asked(BaseModel):
+class Asked(PageForm):
     """The form of the playground. `options` are the prompt's own choices, one a line."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    csrf_token: str = ""
     prompt: str = ""
     task: str = ""
     options: str = ""

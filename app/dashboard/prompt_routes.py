@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from app.access.authentication import PrincipalDep
+from app.dashboard.browser_input import ListQuery
 from app.dashboard.prompt_values import PROMPTS_PER_PAGE, prompt_values, prompts_values
 from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
@@ -18,22 +19,15 @@ from app.reports.schemas import ItemQuery, ItemSort
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class PromptsQuery(BaseModel):
-    """Which prompts to list; a field that a form left empty does not restrict."""
+class PromptsQuery(ListQuery):
+    """Which prompts to list."""
 
-    model_config = ConfigDict(extra="forbid")
     text: str | None = Field(None, max_length=1000)
     task: str | None = None
     label: str | None = None
     probability_min: float | None = Field(None, ge=0, le=1)
     probability_max: float | None = Field(None, ge=0, le=1)
     sort: ItemSort = "-relabel_gain"
-    after: str | None = None
-
-    @field_validator("text", "task", "label", "probability_min", "probability_max", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
 
     def items(self) -> ItemQuery:
         return ItemQuery(**dict(self), limit=PROMPTS_PER_PAGE)

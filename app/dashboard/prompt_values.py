@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
 from app.access.service import Principal
+from app.dashboard.links import linker
+from app.dashboard.report_values import about
 from app.reports import relabelling
 from app.reports import service as reports
 from app.reports.export_shapes import SHAPES
@@ -17,6 +17,7 @@ from app.reports.relabelling_schemas import Coverage, CoverageQuery
 from app.reports.schemas import ItemDetail, ItemQuery, WeightedVote
 
 PROMPTS_PER_PAGE = 25
+NOT_IN_ADDRESS = {"limit", "pseudonyms", "item_id"}
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.999)
 TARGETS_SHOWN = 3
 SURE = 0.999  # a vote of somebody who seems never wrong does not decide alone
@@ -29,9 +30,7 @@ def prompts_values(
     """Everything that the template of the queue reads. Raises NotFound, Conflict, Unprocessable."""
     finished = reports.find_finished_job(session, principal.project_id, job_id)
     coverages = relabelling.get_coverages(session, finished, [CoverageQuery(target=target) for target in TARGETS])
-    return {
-        "job_id": job_id,
-        "job_name": finished.job.suffix or job_id,
+    return about(finished, pseudonyms=pseudonyms) | {
         "items": reports.list_items(session, finished, query.model_copy(update={"pseudonyms": pseudonyms})),
         "tasks": finished.tasks,
         "coverage": coverages[0],
@@ -40,22 +39,10 @@ def prompts_values(
         ],
         "line": _line(coverages[0]),
         "reviewers": relabelling.list_reviewers(session, finished),
-        "pseudonyms": pseudonyms,
         "query": query,
-        "link": _linker(job_id, query),
+        "link": linker(f"/jobs/{job_id}/prompts", "queue", query.model_dump(exclude=NOT_IN_ADDRESS)),
         "shapes": [(name, shape.formats[0]) for name, shape in SHAPES.items()],
     }
-
-
-def _linker(job_id: str, query: ItemQuery) -> Callable[..., str]:
-    """A function that gives the address of this page with a part of its query changed."""
-
-    def link(**changes: Any) -> str:
-        values = query.model_dump(exclude={"limit", "pseudonyms", "item_id"}) | changes
-        given = {name: value for name, value in values.items() if value is not None}
-        return f"/jobs/{job_id}/prompts?" + urlencode(given) + "#queue"
-
-    return link
 
 
 def _line(coverage: Coverage) -> dict[str, Any]:
@@ -76,14 +63,11 @@ def prompt_values(
     finished = reports.find_finished_job(session, principal.project_id, job_id)
     item = reports.get_item(session, finished, item_id)
     voted = [vote.id for vote in item.votes]
-    return {
-        "job_id": job_id,
-        "job_name": finished.job.suffix or job_id,
+    return about(finished, pseudonyms=pseudonyms) | {
         "item": item,
         "votes": [(vote, times_as_likely(vote, item)) for vote in item.votes],
         "n_votes": {one.answer: sum(vote.label == one.answer for vote in item.votes) for one in item.answers},
         "reviewers": relabelling.list_reviewers(session, finished, but_not=voted),
-        "pseudonyms": pseudonyms,
     }
 
 

@@ -6,17 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict
 
+from app.dashboard.browser_input import PageForm
 from app.dashboard.pseudonyms import remember
 from app.dashboard.rendering import PageRoute
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class PseudonymsForm(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    csrf_token: str = ""
+class PseudonymsForm(PageForm):
     job_id: str
     pseudonyms: bool = False
 

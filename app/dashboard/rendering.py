@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.access.changes import ChangeRoute
 from app.dashboard import flags, formatting
 from app.dashboard.assets import address
+from app.dashboard.permissions import may
 from app.errors import RealmError, Unauthorized, Unprocessable
 
 _TEMPLATES = Environment(
@@ -29,8 +30,10 @@ _TEMPLATES.globals["asset"] = address
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page for the caller who was let in."""
-    state = request.state
-    text = _TEMPLATES.get_template(template).render(principal=state.principal, nonce=state.csp_nonce, **values)
+    principal = request.state.principal
+    text = _TEMPLATES.get_template(template).render(
+        principal=principal, may_change=may(principal, "editor"), nonce=request.state.csp_nonce, **values
+    )
     return HTMLResponse(text, status)
 
 

@@ -1,0 +1,10 @@
+"""Which buttons a page shows: those that only a logged-in browser may press, by its role."""
+
+from __future__ import annotations
+
+from app.access.service import ROLES, Principal, Role
+
+
+def may(principal: Principal, role: Role) -> bool:
+    """Whether this is a browser's session, and of a key with at least that role."""
+    return principal.csrf_token is not None and ROLES.index(principal.role) >= ROLES.index(role)
