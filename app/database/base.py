@@ -1,11 +1,14 @@
-"""Base class of all tables and the ids that users see."""
+"""Base class of all tables, what many of them have, and the ids that users see."""
 
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 
-from sqlalchemy import MetaData
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import DateTime, MetaData, func
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Timestamp = DateTime(timezone=True)
 
 
 class Base(DeclarativeBase):
@@ -20,6 +23,11 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def creation_time() -> Mapped[datetime]:
+    """The column with the time of the transaction that made a row."""
+    return mapped_column(Timestamp, server_default=func.now())
 
 
 def new_id(prefix: str) -> str:
