@@ -47,12 +47,7 @@ def _items(session: Session, finished: FinishedJob, other: FinishedJob) -> Compa
     rows = comparison_queries.changed_items(session, *keys, finished.dataset_key, ROWS_SHOWN)
     changed = [
         ChangedLabel(
-            id=f"item_{item.item}",
-            item_id=item.item_id,
-            prompt=item.prompt,
-            task=finished.tasks[item.task].name,
-            label=finished.answers_of_item(item)[report.label],
-            probability=report.probability,
+            **finished.labelled(item, report.label, report.probability),
             other_label=other.answers_of_item(item)[theirs.label],
             other_probability=theirs.probability,
         )

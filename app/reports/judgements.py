@@ -56,12 +56,7 @@ def _rows_of(session: Session, finished: FinishedJob, annotator_id: str) -> tupl
 def _judged_labels(finished: FinishedJob, rows: JudgedLabels) -> list[JudgedLabel]:
     return [
         JudgedLabel(
-            id=f"item_{item.item}",
-            item_id=item.item_id,
-            prompt=item.prompt,
-            task=finished.tasks[item.task].name,
-            label=finished.answers_of_item(item)[label],
-            probability=probability,
+            **finished.labelled(item, label, probability),
             probable_label=finished.answers_of_item(item)[report.label],
             created_at=None if at is None else int(at.timestamp()),
         )

@@ -98,6 +98,17 @@ class FinishedJob:
             return self.tasks[row.task].answers
         return self.tasks[0].answers if len(self.tasks) == 1 else ()
 
+    def labelled(self, item: Item, answer: int, probability: float | None) -> dict[str, Any]:
+        """What all rows about an item begin with: the item, an answer of it, and how probable that is."""
+        return {
+            "id": f"item_{item.item}",
+            "item_id": item.item_id,
+            "prompt": item.prompt,
+            "task": self.tasks[item.task].name,
+            "label": self.answers_of_item(item)[answer],
+            "probability": probability,
+        }
+
     def answers_of_item(self, item: Item) -> tuple[str, ...]:
         return tuple(item.options) if item.options is not None else self.tasks[item.task].answers
 
@@ -224,7 +235,8 @@ def list_items(session: Session, finished: FinishedJob, query: ItemQuery) -> Pag
 def list_labels(session: Session, finished: FinishedJob, query: ItemQuery) -> PageOf[LabelRow]:
     """The same without the votes, which cost most of the time."""
     rows = _find_items(session, finished, query)
-    return PageOf[LabelRow].of([LabelRow(**_label(finished, report, item)) for report, item in rows], query.limit)
+    found = [LabelRow(**finished.labelled(item, report.label, report.probability)) for report, item in rows]
+    return PageOf[LabelRow].of(found, query.limit)
 
 
 def _find_items(session: Session, finished: FinishedJob, query: ItemQuery) -> report_item_queries.ItemRows:
@@ -254,7 +266,7 @@ def _item_row(
 ) -> ItemRow:
     answers = finished.answers_of_item(item)
     return ItemRow(
-        **_label(finished, report, item),
+        **finished.labelled(item, report.label, report.probability),
         model_probability=report.model_probability,
         votes=[
             Vote(annotator=f"ann_{vote.annotator}" if pseudonyms else vote.name, label=answers[vote.label])
@@ -262,17 +274,6 @@ def _item_row(
         ],
         relabel_gain=report.relabel_gain,
     )
-
-
-def _label(finished: FinishedJob, report: ItemReport, item: Item) -> dict[str, Any]:
-    return {
-        "id": f"item_{item.item}",
-        "item_id": item.item_id,
-        "prompt": item.prompt,
-        "task": finished.tasks[item.task].name,
-        "label": finished.answers_of_item(item)[report.label],
-        "probability": report.probability,
-    }
 
 
 def get_item(session: Session, finished: FinishedJob, public_id: str) -> ItemDetail:

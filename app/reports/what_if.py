@@ -89,10 +89,7 @@ def _method(session: Session, finished: FinishedJob, annotations: Annotations) -
     shares = report_crowd_queries.load_figures(session, finished.job.key)["answer_shares"]
     n_answers = int(annotations.answer_counts.max(initial=1))
     model = comparison_queries.load_model_posterior(session, finished.job.key, annotations.n_items, n_answers)
-    log_p = None
-    if model is not None:
-        with np.errstate(divide="ignore"):
-            log_p = np.log(np.maximum(model, 1e-12))
+    log_p = None if model is None else np.log(np.maximum(model, 1e-12))
     return Candidate((finished.job.summary or {})["channel"], shares), log_p
 
 
@@ -114,16 +111,10 @@ def _changed(
     found = []
     for number in items:
         item, old, new = rows[number], before.truth.posterior[number], after.truth.posterior[number]
-        answers = finished.answers_of_item(item)
         found.append(
             ChangedLabel(
-                id=f"item_{number}",
-                item_id=item.item_id,
-                prompt=item.prompt,
-                task=finished.tasks[item.task].name,
-                label=answers[old.argmax()],
-                probability=float(old.max()),
-                other_label=answers[new.argmax()],
+                **finished.labelled(item, int(old.argmax()), float(old.max())),
+                other_label=finished.answers_of_item(item)[new.argmax()],
                 other_probability=float(new.max()),
             )
         )
