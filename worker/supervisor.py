@@ -32,11 +32,11 @@ from worker.failures import Failure
 from worker.job_artifacts import drop_leavings
 from worker.memory import oom_kills
 from worker.outages import database_is_away, outlast
+from worker.training_team import TRAINING_PROCESS
 from worker.work_folders import FAILURE_FILE, open_work_folder
 
 log = structlog.get_logger(__name__)
 
-TRAINING_PROCESS = (sys.executable, "-m", "worker.training_process")
 TRAINING_TEAM = (sys.executable, "-m", "worker.training_team")
 POLL_SECONDS = 0.5
 HEARTBEATS_PER_LEASE = 4
