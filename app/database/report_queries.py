@@ -51,16 +51,16 @@ def write_report(session: Session, job_key: int, report: Report, annotator_ids: 
     _copy_annotators(connection, job_key, report.annotators, annotator_ids)
     _copy_items(connection, job_key, report.items)
     _copy_pairs(connection, job_key, report.pairs, annotator_ids)
-    _set_pace_and_cost(session, job_key)
+    dataset_key, version = session.execute(_pinned(job_key)).one()
+    _set_pace_and_cost(session, job_key, dataset_key, version)
     session.execute(insert(ReportFigures).values(job_key=job_key, figures=report.figures))
     # The job's row comes last: it is locked from here to the commit, and its heartbeats and a cancel need it.
-    summary = report.summary | {"tasks": _tasks_of(session, job_key)}
+    summary = report.summary | {"tasks": _tasks_of(session, dataset_key, version)}
     session.execute(update(Job).where(Job.key == job_key).values(summary=summary))
 
 
-def _tasks_of(session: Session, job_key: int) -> list[dict[str, Any]]:
-    """The tasks, with the answers that they had in the version that the job pinned."""
-    dataset_key, version = session.execute(_pinned(job_key)).one()
+def _tasks_of(session: Session, dataset_key: int, version: int) -> list[dict[str, Any]]:
+    """The tasks, with the answers that they had in the version."""
     tasks = annotation_queries.load_tasks(session, dataset_key, version)
     return [{"name": task.name, "answers": list(task.answers)} for task in tasks]
 
@@ -120,9 +120,8 @@ def _copy_pairs(connection: psycopg.Connection[Any], job_key: int, pairs: PairRo
             )
 
 
-def _set_pace_and_cost(session: Session, job_key: int) -> None:
+def _set_pace_and_cost(session: Session, job_key: int, dataset_key: int, version: int) -> None:
     """Each annotator's median time and mean cost per label, of the labels that say them."""
-    dataset_key, version = session.execute(_pinned(job_key)).one()
     of_annotator = (
         select(
             Annotation.annotator,
