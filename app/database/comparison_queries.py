@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,16 +88,12 @@ def load_model_posterior(session: Session, job_key: int, n_items: int, n_answers
     query = select(ItemReport.item, ItemReport.model_posterior).where(
         ItemReport.job_key == job_key, ItemReport.model_posterior.is_not(None)
     )
-    read = 0
-    for rows in _parts(session.execute(query.execution_options(yield_per=_ITEMS_FETCHED))):
-        for item, probabilities in rows:
-            found[item, : len(probabilities)] = probabilities
-        read += len(rows)
-    return found if read else None
-
-
-def _parts(result: Any) -> Iterator[Sequence[Row[int, list[float]]]]:
-    yield from result.partitions()
+    rows: Iterable[Any] = session.execute(query.execution_options(yield_per=_ITEMS_FETCHED))
+    any_read = False
+    for item, probabilities in rows:
+        found[item, : len(probabilities)] = probabilities
+        any_read = True
+    return found if any_read else None
 
 
 def items_by_number(session: Session, dataset_key: int, items: Sequence[int]) -> dict[int, Item]:
