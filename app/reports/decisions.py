@@ -15,7 +15,7 @@ from app.database.tables import Decision
 from app.dependencies import Page, PageOf
 from app.errors import NotFound
 from app.reports import service
-from app.reports.service import FinishedJob
+from app.reports.service import FinishedJob, number_in_id
 
 Action = Literal["keep", "retrain", "pause", "drop"]
 
@@ -54,7 +54,7 @@ def decide(
         session,
         id=new_id("dec_"),
         job_key=finished.job.key,
-        annotator=int(evidence.id.removeprefix("ann_")),
+        annotator=number_in_id(evidence.id, "ann_", "annotator"),
         action=request.action,
         note=request.note,
         evidence=evidence.model_dump(mode="json"),
@@ -66,14 +66,14 @@ def decide(
 
 def latest_actions(session: Session, finished: FinishedJob, annotator_ids: Sequence[str]) -> dict[str, str]:
     """What was last decided of each of these annotators upon this report, by their ids."""
-    numbers = [int(id_.removeprefix("ann_")) for id_ in annotator_ids]
+    numbers = [number_in_id(id_, "ann_", "annotator") for id_ in annotator_ids]
     found = decision_queries.latest_actions(session, finished.job.key, numbers)
     return {f"ann_{number}": action for number, action in found.items()}
 
 
 def list_decisions(session: Session, finished: FinishedJob, annotator_id: str, page: Page) -> PageOf[DecisionAnswer]:
     """What was decided of an annotator upon this report. Raises NotFound."""
-    annotator = int(service.get_annotator(session, finished, annotator_id).id.removeprefix("ann_"))
+    annotator = number_in_id(service.get_annotator(session, finished, annotator_id).id, "ann_", "annotator")
     key = finished.job.key
     mark = None if page.after is None else decision_queries.find_decision(session, key, annotator, page.after)
     if page.after is not None and mark is None:
