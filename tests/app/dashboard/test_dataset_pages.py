@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import re
 
-import pytest
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.test_pages import HTML, Browser, text_of
+from tests.app.dashboard.browser import HTML, Browser, text_of
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import crowd_rows, upload
 from tests.jobs import queue_job
@@ -19,11 +18,6 @@ CSV = "who,answer,text\n" + "".join(
     for n in range(40)
 )
 MAPPING = {"column_annotator": "who", "column_label": "answer", "column_prompt": "text"}
-
-
-@pytest.fixture
-def browser(client: TestClient, project: ProjectKeys) -> Browser:
-    return Browser(client, project.admin_key)
 
 
 def send(client: TestClient, page: str, path: str, status: int, csv: str = CSV, **fields: str) -> str:

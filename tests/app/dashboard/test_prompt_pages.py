@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.dashboard.prompt_values import times_as_likely
 from app.reports.schemas import AnswerProbability, ItemDetail, WeightedVote
-from tests.app.dashboard.test_pages import Browser, text_of
-from tests.conftest import ProjectKeys, Services, make_project
-from tests.finished_jobs import HOSTILE_PROMPT, SCRIPT_NAME, FinishedJob, crowd_rows, finish_job, upload
+from tests.app.dashboard.browser import Browser, text_of
+from tests.conftest import ProjectKeys
+from tests.finished_jobs import HOSTILE_PROMPT, SCRIPT_NAME, FinishedJob, crowd_rows
 from tests.jobs import queue_job
-
-
-@pytest.fixture(scope="module")
-def finished(services: Services) -> Iterator[tuple[Browser, FinishedJob]]:
-    from app.main import create_app
-
-    project = make_project()
-    headers = {"Authorization": f"Bearer {project.admin_key}"}
-    with TestClient(create_app(), base_url="http://localhost", headers=headers) as client:
-        job = finish_job(project.id, upload(client, crowd_rows()), suffix="first")
-        yield Browser(client, project.viewer_key), job
 
 
 def listed(page: str) -> list[str]:

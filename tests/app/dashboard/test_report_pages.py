@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.test_pages import HTML, Browser, annotator_page, text_of
+from tests.app.dashboard.browser import HTML, Browser, annotator_page, text_of
 from tests.conftest import ProjectKeys, Services, make_project
 from tests.finished_jobs import SCRIPT_NAME, crowd_rows, finish_job, upload
 

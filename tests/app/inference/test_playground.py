@@ -7,7 +7,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.test_pages import HTML, Browser, text_of
+from tests.app.dashboard.browser import HTML, Browser, text_of
 from tests.app.inference.conftest import MadeModel
 from tests.app.inference.stand_in import answer_to
 from tests.conftest import ProjectKeys
