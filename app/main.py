@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
@@ -103,7 +102,7 @@ def create_app() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
-    await run_in_threadpool(close_inference)
+    await close_inference()
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         ge=1,
         description="CPU threads of one training process; the API keeps the rest.",
     )
+    predict_warm_start: bool = Field(
+        True, description="Start the process with the models when the API starts, not at the first predict."
+    )
     predict_threads: int = Field(1, ge=1, description="CPU threads of the models that answer at predict.")
     predict_precision: Literal["float32", "bfloat16"] = Field(
         "float32",

@@ -90,10 +90,13 @@ def api(host: Host = None, port: Port = None) -> None:
     import uvicorn
 
     from app.http_protocol import BoundedHttp
+    from app.inference.engine import get_inference
     from app.observability import configure_logging
 
     settings = _settings(host, port)
     configure_logging()
+    if settings.predict_warm_start:
+        get_inference().start()
     uvicorn.run(
         "app.main:create_app",
         factory=True,

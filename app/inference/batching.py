@@ -1,7 +1,7 @@
 """Dynamic batching: what many clients ask at once goes through the model together.
 
-One thread per process runs the models, so that their threads are as many as the settings say. As soon as it is free it
-takes what waits; there is no waiting window, so a request that is alone is never delayed.
+One thread runs the models, so that their threads are as many as the settings say. As soon as it is free it takes what
+waits; there is no waiting window, so a request that is alone is never delayed.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import Histogram
 
 from app.errors import Unavailable
 
@@ -24,15 +23,6 @@ if TYPE_CHECKING:  # torch is imported when the first model is loaded, not when 
     from realm_core.predictor import EncodedInput, Prediction, Predictor
 
 log = structlog.get_logger(__name__)
-
-BATCH_INPUTS = Histogram(
-    "realm_predict_batch_inputs", "Inputs in one pass through a model.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
-)
-BATCH_SECONDS = Histogram(
-    "realm_predict_batch_seconds",
-    "Time of one pass through a model.",
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
-)
 
 # What a forward pass costs beyond its tokens, in tokens: padding that costs more than this is worse than a pass of its
 # own. Measured with MiniLM on one CPU thread: 7 ms per pass, .24 ms per token.
@@ -77,16 +67,18 @@ class Submission:
 
 
 Slot = tuple[Submission, int]  # one input of a request
+Observe = Callable[[int, float], None]  # the inputs of a pass through a model, and its seconds
 
 
 class BatchingThread:
     """Answers submissions in batches of at most `batch_tokens` padded tokens.
 
-    Each batch holds an input of the request that waits longest, and of the others what is of similar length.
+    Each batch holds an input of the request that waits longest, and of the others what is of similar length. `observe`
+    is told of every pass through a model, after the submissions that it finished were answered.
     """
 
-    def __init__(self, batch_tokens: int) -> None:
-        self._batch_tokens = batch_tokens
+    def __init__(self, batch_tokens: int, observe: Observe) -> None:
+        self._batch_tokens, self._observe = batch_tokens, observe
         self._waiting: deque[Submission] = deque()  # who was served longest ago comes first
         self._changed = threading.Condition()
         self._closed = False
@@ -120,7 +112,7 @@ class BatchingThread:
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            _run(batch, self._batch_tokens)
+            self._run(batch)
 
     def _next_batch(self) -> list[Slot]:
         """What to run now; waits until there is something. Empty when closed."""
@@ -146,6 +138,24 @@ class BatchingThread:
             if submission.left:
                 self._waiting.append(submission)
         return batch
+
+    def _run(self, batch: list[Slot]) -> None:
+        """Answer a batch; when it fails, its inputs one by one, so that a bad one fails alone."""
+        predictor, started = batch[0][0].predictor, time.perf_counter()
+        inputs = [one.inputs[position] for one, position in batch]
+        try:
+            predictions: Sequence[Prediction | Exception] = predictor.predict_encoded(inputs, self._batch_tokens)
+        except Exception as error:
+            if len(batch) > 1:
+                for slot in batch:
+                    self._run([slot])
+                return
+            log.exception("a model failed at an input")
+            predictions = [error]
+        seconds = time.perf_counter() - started
+        for (submission, position), prediction in zip(batch, predictions, strict=True):
+            submission.answer(position, prediction)
+        self._observe(len(batch), seconds)
 
     def _candidates(self, predictor: Predictor) -> Iterator[Slot]:
         """Inputs for one model to choose from, as many of each request as of every other, longest first."""
@@ -185,22 +195,3 @@ def with_similar_length(slots: list[Slot], batch_tokens: int) -> list[Slot]:
             batch, padding = [], 0
         batch.append(slot)
     return batch
-
-
-def _run(batch: list[Slot], batch_tokens: int) -> None:
-    """Answer a batch; when it fails, its inputs one by one, so that a bad one fails alone."""
-    predictor = batch[0][0].predictor
-    BATCH_INPUTS.observe(len(batch))
-    try:
-        with BATCH_SECONDS.time():
-            predictions = predictor.predict_encoded([one.inputs[position] for one, position in batch], batch_tokens)
-    except Exception as error:
-        if len(batch) == 1:
-            log.exception("a model failed at an input")
-            batch[0][0].answer(batch[0][1], error)
-        else:
-            for slot in batch:
-                _run([slot], batch_tokens)
-        return
-    for (submission, position), prediction in zip(batch, predictions, strict=True):
-        submission.answer(position, prediction)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,17 +14,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.artifacts import ArtifactDamaged, get_artifacts
-from app.errors import RealmError
+from app.inference.model_link import ModelUnusable
 from app.settings import get_settings
 
 if TYPE_CHECKING:
     from realm_core.predictor import Predictor
 
 log = structlog.get_logger(__name__)
-
-
-class ModelUnusable(RealmError):
-    code, title = "model_unusable", "The model cannot be loaded"
 
 
 @dataclass(eq=False)
@@ -97,8 +92,6 @@ def load_from_store(artifact: str) -> Predictor:
 
     Its files are copied, checked against their manifest and gone again once loaded: a deleted model stays nowhere.
     """
-    # Idle OpenMP threads must sleep, not spin: other processes share the cores. Read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from realm_core.checkpoint import UnreadableModel
     from realm_core.predictor import Predictor
 

@@ -8,19 +8,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from app.errors import RealmError, TooManyRequests, Unprocessable
-from app.inference.engine import Answered, Inference
+from app.inference.engine import Answered, Inference, Scores
 from app.inference.questions import Question, look_up, read_question, read_windows
-from app.inference.schemas import InputFault, PredictItem, PredictOptions
-
-if TYPE_CHECKING:
-    from realm_core.annotations import FloatArray
-    from realm_core.predictor import Prediction, Predictor
+from app.inference.schemas import InputFault, PredictOptions
 
 WINDOWS_IN_WORK = 2  # the model is busy with one while the other is read and tokenized
 FEW_INPUTS = 8  # are written sooner than a thread starts
@@ -49,28 +44,15 @@ async def predict(
 
 
 def _shape(answered: Answered, question: Question) -> list[Answer]:
-    return [_shape_one(answered, question, position) for position in range(len(question.items))]
+    return [_shape_one(answer, question.top_k) for answer in answered.answers]
 
 
-def _shape_one(answered: Answered, question: Question, position: int) -> Answer:
-    prediction, item = answered.answers[position], question.items[position]
-    if isinstance(prediction, InputFault):
-        return _fault(prediction)
-    scores = prediction.probabilities
-    if question.annotator is not None and isinstance(item, PredictItem):
-        scores = _as_annotator(answered.predictor, prediction, question.annotator, item.task)
-    best = np.argsort(-scores, kind="stable")[: question.top_k]
-    note = {"truncated": True} if prediction.truncated else {}
-    return [{"label": prediction.answers[k], "score": float(scores[k]), **note} for k in best]
-
-
-def _as_annotator(predictor: Predictor, prediction: Prediction, annotator: str, task: str | None) -> FloatArray:
-    from realm_core.predictor import InvalidInput
-
-    try:
-        return predictor.as_annotator(prediction, annotator, task)
-    except InvalidInput as error:
-        raise Unprocessable(str(error), code="unknown_annotator", param="annotator") from error
+def _shape_one(answer: Scores | InputFault, top_k: int | None) -> Answer:
+    if isinstance(answer, InputFault):
+        return _fault(answer)
+    best = sorted(zip(answer.labels, answer.scores, strict=True), key=lambda one: -one[1])[:top_k]
+    note = {"truncated": True} if answer.truncated else {}
+    return [{"label": label, "score": score, **note} for label, score in best]
 
 
 def _fault(fault: InputFault) -> dict[str, Any]:

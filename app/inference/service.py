@@ -14,8 +14,8 @@ from app.database.model_queries import ModelRow
 from app.database.tables import FineTunedModel
 from app.dependencies import Page
 from app.errors import Conflict, NotFound, Unprocessable
-from app.inference.model_cache import ModelUnusable
 from app.inference.model_card import model_card
+from app.inference.model_link import ModelUnusable
 from app.settings import get_settings
 
 CHUNK_BYTES = 1024**2

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,10 @@ from app.database import model_queries
 from app.database.session import transaction
 from app.database.tables import Job
 from app.inference.engine import Inference, current_inference
+from app.inference.model_server import ModelServer
+from app.inference.supervision import SupervisedModels
 from app.settings import Settings
+from realm_core.predictor import Predictor
 from tests.app.inference.stand_in import ANSWERS, StandIn, as_predictor
 from tests.conftest import ProjectKeys
 
@@ -89,21 +95,41 @@ def stand_in() -> Iterator[StandIn]:
     one.open.set()
 
 
+class ThreadOfThisProcess:
+    """What answers in production is a process; here it is a thread, which can be held up and looked into."""
+
+    def __init__(self, load: Callable[[str], Predictor], settings: Settings) -> None:
+        self.connection, theirs = socket.socketpair()
+        self._thread = threading.Thread(target=ModelServer(theirs, load, settings).serve)
+        self._thread.start()
+
+    def end(self) -> str:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return "its thread has ended"
+
+
+@contextmanager
+def inference_in_thread(client: TestClient, load: Callable[[str], Predictor], settings: Settings) -> Iterator[None]:
+    """Lets `load` make the models that the application answers with, in a thread of this process."""
+    inference = Inference(SupervisedModels(lambda: ThreadOfThisProcess(load, settings)), settings)
+    application_of(client).dependency_overrides[current_inference] = lambda: inference
+    yield
+    assert client.portal is not None
+    client.portal.call(inference.close)
+
+
 @pytest.fixture
 def use_inference(client: TestClient, stand_in: StandIn) -> Iterator[Callable[..., None]]:
     """Lets the stand-in answer for every model, with other settings where a test names some."""
-    made: list[Inference] = []
+    with ExitStack() as made:
 
-    def use(**settings: Any) -> None:
-        inference = Inference(lambda artifact: as_predictor(stand_in), Settings(**settings))
-        made.append(inference)
-        application_of(client).dependency_overrides[current_inference] = lambda: inference
+        def use(**settings: Any) -> None:
+            made.enter_context(inference_in_thread(client, lambda _: as_predictor(stand_in), Settings(**settings)))
 
-    use()
-    yield use
-    stand_in.open.set()
-    for inference in made:
-        inference.close()
+        use()
+        yield use
+        stand_in.open.set()
 
 
 def application_of(client: TestClient) -> FastAPI:

@@ -9,7 +9,6 @@ from typing import TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 
 from app.errors import Unavailable
 from app.inference.batching import Answers, BatchingThread
@@ -21,7 +20,7 @@ Result = TypeVar("Result")
 
 @pytest.fixture
 def batching() -> Iterator[BatchingThread]:
-    thread = BatchingThread(batch_tokens=100)
+    thread = BatchingThread(batch_tokens=100, observe=lambda n, seconds: None)
     yield thread
     thread.close()
 
@@ -52,7 +51,7 @@ def while_busy(batching: BatchingThread, model: StandIn, act: Callable[[], Resul
     st.lists(st.lists(st.text("abcdefgh", min_size=1, max_size=45), min_size=1, max_size=8), min_size=1, max_size=30)
 )
 def test_every_request_gets_its_own_answers(requests: list[list[str]]) -> None:
-    model, batching = StandIn(), BatchingThread(batch_tokens=100)
+    model, batching = StandIn(), BatchingThread(100, lambda n, seconds: None)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda texts: submit(batching, model, *texts).result(10), requests))
     batching.close()
@@ -89,14 +88,13 @@ def test_what_waits_for_a_busy_model_shares_one_batch(batching: BatchingThread, 
     assert stand_in.batches == [["first"], ["ab", "cd", "ef"]]
 
 
-def test_batches_are_counted_for_prometheus(batching: BatchingThread, stand_in: StandIn) -> None:
-    def value(sample: str) -> float:
-        return REGISTRY.get_sample_value(f"realm_predict_batch_{sample}") or 0.0
-
-    before = {name: value(name) for name in ("inputs_count", "inputs_sum", "seconds_count")}
-    while_busy(batching, stand_in, lambda: submit(batching, stand_in, "ab", "cd")).result(10)
-    grown = {name: value(name) - old for name, old in before.items()}
-    assert grown == {"inputs_count": 2, "inputs_sum": 3, "seconds_count": 2}
+def test_passes_are_told_with_their_inputs_and_seconds(stand_in: StandIn) -> None:
+    passes: list[tuple[int, float]] = []
+    batching = BatchingThread(100, lambda n, seconds: passes.append((n, seconds)))
+    while_busy(batching, stand_in, lambda: submit(batching, stand_in, "ab", "poison", "cd")).result(10)
+    batching.close()
+    assert [n for n, _ in passes] == [1, 1, 1, 1]  # the first, and three that were run one by one
+    assert all(seconds >= 0 for _, seconds in passes)
 
 
 def test_one_text_does_not_wait_for_a_long_list(batching: BatchingThread, stand_in: StandIn) -> None:
@@ -131,7 +129,7 @@ def test_the_cancelled_are_dropped_before_the_batch(batching: BatchingThread, st
 
 
 def test_closing_finishes_the_batch_and_refuses_the_rest(stand_in: StandIn) -> None:
-    batching = BatchingThread(batch_tokens=100)
+    batching = BatchingThread(100, lambda n, seconds: None)
     stand_in.open.clear()
     running = submit(batching, stand_in, "running")
     assert stand_in.busy.wait(10)

@@ -236,7 +236,8 @@ def test_who_hangs_up_is_dropped_before_the_batch(
         path = f"/v1/models/{model.id}/predict"
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {project.admin_key}".encode())]
         scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-        asyncio.run(application_of(client)(scope, receive, send))
+        assert client.portal is not None
+        client.portal.call(application_of(client), scope, receive, send)
         return sent
 
     stand_in.open.clear()

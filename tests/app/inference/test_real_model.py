@@ -9,51 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from app.artifacts import get_artifacts
-from app.inference.engine import close_inference
+from app.inference.model_cache import load_from_store
 from app.settings import Settings, get_settings
 from realm_core.annotations import Task
-from realm_core.base_models import locate
-from realm_core.channels import OneCoinChannel, PerfectChannel
+from realm_core.channels import PerfectChannel
 from realm_core.checkpoint import FineTuned, save_model
 from realm_core.predictor import PredictInput, Prediction, Predictor
-from realm_core.scorers.encoder import EncoderScorer
-from tests.app.inference.conftest import MadeModel
+from tests.app.inference.conftest import MadeModel, inference_in_thread
+from tests.app.inference.small_model import TASKS, save_small_model
 from tests.conftest import ProjectKeys
 
-TASKS = (Task("mood", ("negative", "neutral", "positive")), Task("topic", ("sports", "arts")))
 WORDS = ("parcel", "where", "the", "late", "is", "who", "wrote", "a", "book", "of", "green", "trees", "quickly", "home")
-MAX_LENGTH = 64
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(locate("minilm"))
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-    )
-    scorer = EncoderScorer(BertModel(config, add_pooling_layer=False), tokenizer, MAX_LENGTH).eval()
-    scorer.start_answers(TASKS)
-    scorer.start_at(20.0)
-    n_answers = torch.tensor([len(task.answers) for task in TASKS])
-    channel = OneCoinChannel(torch.tensor([[0.9, 0.9], [0.1, 0.2]]), torch.ones(2, 2), n_answers)
-    model = FineTuned(scorer, channel, TASKS, ("ann_1", "ann_2"))
-    return save_model(tmp_path_factory.mktemp("model") / "bert", model, {})
+    return save_small_model(tmp_path_factory.mktemp("model") / "bert")
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(client: TestClient) -> Iterator[None]:
+    with inference_in_thread(client, load_from_store, get_settings()):
+        yield
 
 
 @pytest.fixture
-def model(
-    client: TestClient, project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel]
-) -> Iterator[MadeModel]:
-    yield make_model(project, folder)
-    close_inference()
+def model(project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel]) -> MadeModel:
+    return make_model(project, folder)
 
 
 def score_by_label(answer: list[dict[str, Any]]) -> dict[str, float]:
@@ -137,7 +124,6 @@ def test_a_model_without_annotators_says_so(
     model = make_model(project, supervised)
     body = {"inputs": {"prompt": "hello", "task": "topic"}, "annotator": "ann_1"}
     answer = client.post(f"/v1/models/{model.id}/predict", json=body)
-    close_inference()
     assert (answer.status_code, answer.json()["detail"]) == (422, "This model was fine-tuned without annotators.")
 
 
@@ -157,7 +143,6 @@ def test_what_is_no_whole_model_is_a_problem_with_a_name(
     for kind, body in (("application/json", '{"inputs": "hello"}'), ("application/x-ndjson", '"hello"\n')):
         url, headers = f"/v1/models/{model.id}/predict", {"Content-Type": kind}
         answer = client.post(url, content=body, headers=headers)
-        close_inference()
         assert (answer.status_code, answer.json()["code"]) == (500, "model_unusable")
         assert "not a whole model of this version; train it again" in answer.json()["detail"]
 
@@ -179,7 +164,6 @@ def test_a_prompt_with_options_of_its_own(
     model = make_model(project, save_model(tmp_path / "own", own, {}))
     inputs = [{"prompt": "green trees", "options": ["home", "a book"]}, {"prompt": "green trees"}]
     choice, fault = client.post(f"/v1/models/{model.id}/predict", json={"inputs": inputs}).json()
-    close_inference()
     assert score_by_label(choice).keys() == {"home", "a book"}
     assert sum(score_by_label(choice).values()) == pytest.approx(1)
     assert "send the prompt's `options`" in fault["error"]["message"]
