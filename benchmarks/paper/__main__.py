@@ -6,32 +6,29 @@
 
 --quick reads every text once with the pretrained encoder and trains what stands behind its embeddings ("frozen
 features"); --full fine-tunes the whole model. Each setting and method has a file of its own under --out, and a command
-that was stopped goes on where it was. One folder has one model and one set of conditions: three model sizes are three
-commands. --report makes the tables of what there is and trains nothing.
+that was stopped goes on where it was; --processes makes so many runs at once, of one thread each. One folder has one
+model and one set of conditions: three model sizes are three commands. --report makes the tables of what there is and
+trains nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from benchmarks.paper import figure
-from benchmarks.paper.frozen_encoder import FrozenScorer, TextEmbeddings
 from benchmarks.paper.question_sets import QuestionSet, available, data_folder, read_set
 from benchmarks.paper.result_files import ResultFiles
+from benchmarks.paper.runners import Made, Wanted, make_runs
 from benchmarks.paper.settings import METHODS, MODES, TABLES, Method, Setting, settings_of
 from benchmarks.paper.tables import as_json, cells_of, markdown
-from benchmarks.paper.training_runs import Conditions, run_once
-from realm_core.base_models import locate
-from realm_core.scorers.families import load_scorer
-from realm_core.scorers.scorer import Scorer
+from benchmarks.paper.training_runs import Conditions
 from realm_core.simulation import Reading
 
 MULTI = ("arc_challenge", "openbookqa", "riddlesense", "trec6")  # together in Tables 3 and 8; trec6 for RiddleSense
@@ -55,7 +52,11 @@ def main() -> None:
     settings = {table: _settings(table, sets, options) for table in options.tables}
     seeds = range(options.seeds)
     if not options.report:
-        _train(settings, sets, conditions, results, options)
+        wanted = _missing(settings, results, options)
+        for count, made in enumerate(
+            make_runs(wanted, sets, conditions, options.out / "embeddings", options.processes)
+        ):
+            _keep(made, results, f"{count + 1}/{len(wanted)}")
     cells = [cell for table in settings for cell in cells_of(table, settings[table], results, conditions, seeds)]
     title = f"{options.model}, {'frozen features' if options.quick else 'fine-tuned'}, {options.seeds} seeds"
     figure.draw(settings.get("figure", []), results, seeds, title, options.out / "paper.png")
@@ -87,12 +88,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=2000, help="to train on, at most; %(default)s by default")
     parser.add_argument("--max-length", type=int, default=128, help="tokens of a prompt; %(default)s by default")
     parser.add_argument("--reading", choices=get_args(Reading), default="accuracy", help="what .9 and .1 are: a or w")
+    parser.add_argument("--processes", type=_positive, help="runs at once; one per core with --quick, 1 with --full")
     parser.add_argument("--report", action="store_true", help="train nothing, make the tables of what there is")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     options.seeds = options.seeds or (2 if options.quick else 5)
     options.batch_size = options.batch_size or (32 if options.quick else 8)
+    options.processes = options.processes or (os.cpu_count() or 1 if options.quick else 1)
     return options
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -117,51 +126,26 @@ def _settings(table: str, sets: dict[str, QuestionSet], options: argparse.Namesp
     return list(settings_of(table, single, multi, curve, options.modes))
 
 
-def _train(
-    settings: dict[str, list[Setting]],
-    sets: dict[str, QuestionSet],
-    conditions: Conditions,
-    results: ResultFiles,
-    options: argparse.Namespace,
-) -> None:
-    """All runs that are missing, seed by seed, so that a first seed of everything is there early."""
-    load = _loader(conditions, sets, options.out)
-    todo = list(_missing(settings, results, options))
-    for index, (setting, method, seed) in enumerate(todo):
-        if results.has(setting, method, seed):  # an oracle belongs to many settings
-            continue
-        began = time.monotonic()
-        run = run_once([sets[name] for name in setting.datasets], setting, method, seed, conditions, load)
-        results.add(setting, method, seed, run)
-        told = f"{setting.of(method).name} {method} seed {seed}: {run.accuracy:.4f}, {run.channel}"
-        print(f"[{index + 1}/{len(todo)}] {told}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+def _missing(settings: dict[str, list[Setting]], results: ResultFiles, options: argparse.Namespace) -> list[Wanted]:
+    """The runs that are not there yet, seed by seed, so that a first seed of everything is there early.
+
+    One oracle belongs to many settings; it has a curve where one of them wants it.
+    """
+    unique: dict[tuple[str, Method], Wanted] = {}
+    for setting in (one for of_table in settings.values() for one in of_table):
+        for method in setting.methods:
+            key = setting.of(method).name, method
+            if method in options.methods and (setting.curve or key not in unique):
+                unique[key] = Wanted(setting, method, 0)
+    every = [replace(one, seed=seed) for seed in range(options.seeds) for one in unique.values()]
+    return [one for one in every if not results.has(one.setting, one.method, one.seed)]
 
 
-def _missing(
-    settings: dict[str, list[Setting]], results: ResultFiles, options: argparse.Namespace
-) -> Iterator[tuple[Setting, Method, int]]:
-    with_curve = {replace(setting, curve=False) for setting in settings.get("figure", [])}
-    unique = dict.fromkeys(replace(s, curve=False) for of_table in settings.values() for s in of_table)
-    for seed in range(options.seeds):
-        for setting in unique:
-            for method in setting.methods:
-                wanted = replace(setting, curve=setting in with_curve)
-                if method in options.methods and not results.has(wanted, method, seed):
-                    yield wanted, method, seed
-
-
-def _loader(conditions: Conditions, sets: dict[str, QuestionSet], out: Path) -> Callable[[], Scorer]:
-    """How each run gets its model as it was before training."""
-    base = locate(conditions.model)
-    if not conditions.frozen:
-        return partial(load_scorer, base, conditions.max_length)
-    embeddings = TextEmbeddings(base, conditions.max_length, out / "embeddings")
-    for one in sets.values():
-        parts = (one.train.first(conditions.prompts), one.test)
-        options = [option for part in parts for own in part.options for option in own or ()]
-        embeddings.learn([*one.task.descriptions, *parts[0].prompts, *parts[1].prompts, *options])
-        print(f"{one.name}: embedded", file=sys.stderr, flush=True)
-    return partial(FrozenScorer, embeddings)
+def _keep(made: Made, results: ResultFiles, count: str) -> None:
+    setting, method, seed, run = made.wanted.setting, made.wanted.method, made.wanted.seed, made.run
+    results.add(setting, method, seed, run)
+    told = f"{setting.of(method).name} {method} seed {seed}: {run.accuracy:.4f}, {run.channel}"
+    print(f"[{count}] {told}, {made.seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

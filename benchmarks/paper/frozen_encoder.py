@@ -8,7 +8,9 @@ have options of their own, one matrix M, the identity at first, stands for the f
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,34 +27,49 @@ _READ_AT_ONCE = 2048
 
 
 class TextEmbeddings:
-    """z of each text, (n, D) and normalised, by the pretrained encoder; kept in `folder`."""
+    """z of each text, (n, D) and normalised, by the pretrained encoder; those of whole sets are kept in `folder`."""
 
     def __init__(self, base: Path | str, max_length: int, folder: Path) -> None:
         self._base, self._max_length, self._folder = base, max_length, folder
         self._row: dict[str, int] = {}
         self.table: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
-    def row(self, text: str) -> int:
-        return self._row[text]
+    def rows(self, texts: Sequence[str]) -> list[int]:
+        """Where texts are in the table. Those that are in no set, such as a task's name, are embedded when needed."""
+        if new := self._unknown(texts):
+            self._append(new, self._read(new))
+        return [self._row[text] for text in texts]
 
     def learn(self, texts: Sequence[str]) -> None:
         """Embed the texts that are not known yet, or find them in the folder."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._row]
+        new = self._unknown(texts)
         if not new:
             return
         digest = hashlib.sha256("\0".join((str(self._base), str(self._max_length), *new)).encode()).hexdigest()
         file = self._folder / f"{digest[:16]}.npy"
         if not file.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
-            np.save(file, self._read(new))
-        found = np.load(file)
-        start = len(self.table)
-        self._row |= {text: start + index for index, text in enumerate(new)}
-        self.table = found if not start else np.concatenate([self.table, found])
+            partial = file.with_suffix(f".{os.getpid()}.part.npy")
+            np.save(partial, self._read(new))
+            os.replace(partial, file)
+        self._append(new, np.load(file))
 
-    def _read(self, texts: list[str]) -> NDArray[np.float32]:
+    def _unknown(self, texts: Sequence[str]) -> list[str]:
+        return [text for text in dict.fromkeys(texts) if text not in self._row]
+
+    def _append(self, texts: list[str], embeddings: NDArray[np.float32]) -> None:
+        start = len(self.table)
+        self._row |= {text: start + index for index, text in enumerate(texts)}
+        self.table = np.concatenate([self.table, embeddings]) if start else embeddings
+
+    @cached_property
+    def _encoder(self) -> EncoderScorer:
         scorer = EncoderScorer.from_pretrained(self._base, self._max_length)
         scorer.start_answers([Task("text", ("any",))])
+        return scorer
+
+    def _read(self, texts: list[str]) -> NDArray[np.float32]:
+        scorer = self._encoder
         parts = []
         for start in range(0, len(texts), _READ_AT_ONCE):
             some = texts[start : start + _READ_AT_ONCE]
@@ -63,25 +80,28 @@ class TextEmbeddings:
 class _LookUp(nn.Module):
     """The matrix M over looked-up embeddings, in the place of a pretrained model."""
 
-    def __init__(self, table: NDArray[np.float32]) -> None:
+    def __init__(self, embeddings: TextEmbeddings) -> None:
         super().__init__()
-        self.table = torch.from_numpy(table)
-        self.matrix = nn.Parameter(torch.eye(table.shape[1]))
-        self.config = SimpleNamespace(hidden_size=table.shape[1], max_position_embeddings=1)
+        self.embeddings = embeddings
+        size = embeddings.table.shape[1]
+        self.matrix = nn.Parameter(torch.eye(size))
+        self.config = SimpleNamespace(hidden_size=size, max_position_embeddings=1)
+
+    def look_up(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self.embeddings.table)[rows.cpu()].to(rows.device)
 
 
 class FrozenScorer(EncoderScorer):
     """An EncoderScorer whose embeddings do not change."""
 
     def __init__(self, embeddings: TextEmbeddings) -> None:
-        super().__init__(_LookUp(embeddings.table), SimpleNamespace(pad_token_id=0, model_max_length=1), 1)
-        self._embeddings = embeddings
+        super().__init__(_LookUp(embeddings), SimpleNamespace(pad_token_id=0, model_max_length=1), 1)
 
     def _cut(self, texts: Sequence[str], *, keep_end: bool = False) -> list[tuple[list[int], int, bool]]:
-        return [([self._embeddings.row(text)], 1, False) for text in texts]
+        return [([row], 1, False) for row in self.model.embeddings.rows(texts)]
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return torch.as_tensor(self.model.table[input_ids[:, 0]])
+        return torch.as_tensor(self.model.look_up(input_ids[:, 0]))
 
     def embed_and_score(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         if inputs.option_ids is None or inputs.option_mask is None:

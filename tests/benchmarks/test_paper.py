@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +15,15 @@ import numpy as np
 import pytest
 
 from benchmarks.paper import __main__ as paper
-from benchmarks.paper import training_runs
+from benchmarks.paper import runners, training_runs
+from benchmarks.paper.frozen_encoder import FrozenScorer, TextEmbeddings
 from benchmarks.paper.question_sets import Questions, available, read_set
 from benchmarks.paper.result_files import ResultFiles
 from benchmarks.paper.settings import METHODS, Setting, settings_of
 from benchmarks.paper.tables import Cell, as_json, cells_of, markdown, verdict
 from benchmarks.paper.training_runs import Conditions, Run, simulated
 from realm_core.annotations import Task
+from realm_core.base_models import locate
 
 CONDITIONS = Conditions("minilm", True, 10, 8, 100, 32, "accuracy")
 ADVERSE = Setting(("pubmedqa",), "1", "systematic", "shared")
@@ -51,7 +55,7 @@ def run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
     def command(*arguments: str) -> tuple[str, str]:
         fixed = ("--quick", "--data", str(folder), "--out", str(tmp_path / "out"), "--steps", "10", "--seeds", "1")
-        monkeypatch.setattr(sys, "argv", ["paper", *fixed, *arguments])
+        monkeypatch.setattr(sys, "argv", ["paper", *fixed, "--processes", "1", *arguments])
         paper.main()
         printed = capsys.readouterr()
         return printed.out, printed.err
@@ -91,6 +95,58 @@ def test_the_figure_is_drawn(run: Any, tmp_path: Path, monkeypatch: pytest.Monke
     (setting, *_) = settings_of("figure", [], [], ["pubmedqa"])
     kept = json.loads((tmp_path / "out" / "cells" / f"{setting.name}-noisy.json").read_text())
     assert [step for step, _ in kept["runs"]["0"]["curve"]] == [0, 2, 4, 6, 8, 10]
+
+
+def test_more_processes_make_the_same_runs(run: Any, tmp_path: Path) -> None:
+    arguments = ("--tables", "2", "--sets", "pubmedqa", "--modes", "shared", "--methods", "noisy,default", "--json")
+    out, _ = run(*arguments)
+    shutil.rmtree(tmp_path / "out")
+    by_two, err = run(*arguments, "--processes", "2")
+    assert err.count(" seed 0") == 6
+    assert json.loads(by_two) == json.loads(out)
+
+
+def test_a_setting_is_run_once_with_a_curve_where_the_figure_wants_one(tmp_path: Path) -> None:
+    tables = {table: list(settings_of(table, ["a"], [], ["a"])) for table in ("1", "2", "figure")}
+    options = argparse.Namespace(seeds=2, methods=["oracle", "noisy"])
+    wanted = paper._missing(tables, ResultFiles(tmp_path, CONDITIONS), options)
+    keys = [(one.setting.of(one.method).name, one.method, one.seed) for one in wanted]
+    assert len(keys) == len(set(keys)) == 2 * (1 + 10)
+    assert {one.seed for one in wanted[: len(wanted) // 2]} == {0}
+    with_curve = {one.setting.name for one in wanted if one.setting.curve}
+    assert with_curve == {f"a-dist1-{noise}-shared" for noise in ("uniform", "asymmetric", "systematic")}
+
+
+def test_a_model_reads_a_set_once_and_answers_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        tasks: tuple[Task, ...] = ()
+        readings = 0
+
+        def read(self, encoded: Any) -> Any:
+            Model.readings += 1
+            return np.array(encoded, dtype=np.float32), np.full(1, len(self.tasks), dtype=np.float64)
+
+    monkeypatch.setattr(runners, "load_scorer", lambda *_: Model())
+    load: Any = runners.ReadOnce(replace(CONDITIONS, frozen=False))
+    embeddings, _ = load().read([1, 2])
+    embeddings += 5
+    assert load().read([1, 2])[0].tolist() == [1, 2]
+    assert Model.readings == 1
+    assert load().read([1, 3])[0].tolist() == [1, 3]
+    named = load()
+    named.tasks = (Task("t", ("x", "y")),)
+    assert named.read([1, 2])[1].tolist() == [1]
+    assert Model.readings == 3
+
+
+def test_frozen_features_read_texts_that_are_in_no_set(tmp_path: Path) -> None:
+    embeddings = TextEmbeddings(locate("minilm"), 32, tmp_path)
+    embeddings.learn(["a fine film", "a dull film"])
+    scorer = FrozenScorer(embeddings)
+    scorer.start_answers([Task("t", ("x", "y"), ("a fine film", "nobody has read this"))])
+    again = TextEmbeddings(locate("minilm"), 32, tmp_path / "other")
+    again.learn(["nobody has read this", "a fine film"])
+    assert scorer.answers[0].detach().numpy() == pytest.approx(again.table[[1, 0]], abs=1e-5)
 
 
 def test_results_of_other_conditions_are_not_mixed(run: Any, tmp_path: Path) -> None:
