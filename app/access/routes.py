@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Form, Request, status
+from fastapi import APIRouter, Form, Query, Request, status
 from fastapi.responses import RedirectResponse, Response
 
 from app.access import service
 from app.access.authentication import SESSION_COOKIE, PrincipalDep
 from app.access.changes import ChangeRoute
 from app.access.login_page import login_page
-from app.access.schemas import ApiKeyAnswer, ApiKeyRequest, AuditEventAnswer, LoginForm, NewApiKeyAnswer
+from app.access.schemas import ApiKeyAnswer, ApiKeyPage, ApiKeyRequest, AuditEventAnswer, LoginForm, NewApiKeyAnswer
 from app.dependencies import PageDep, PageOf, SessionDep
 from app.settings import get_settings
 
@@ -24,24 +23,31 @@ router = APIRouter(tags=["access"], route_class=ChangeRoute)
 def create_api_key(request: ApiKeyRequest, principal: PrincipalDep, session: SessionDep) -> NewApiKeyAnswer:
     """Make an API key of this project. Its secret is shown this once."""
     principal.require("admin")
-    days = request.expires_in_days
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     key, secret = service.create_key(
         session,
         principal.project_id,
         name=request.name,
         role=request.role,
         scopes=request.scopes,
-        expires_at=expires_at,
+        expires_in_days=request.expires_in_days,
     )
     return NewApiKeyAnswer.of(key, secret)
 
 
 @router.get("/v1/api_keys")
-def list_api_keys(page: PageDep, principal: PrincipalDep, session: SessionDep) -> PageOf[ApiKeyAnswer]:
+def list_api_keys(
+    page: Annotated[ApiKeyPage, Query()], principal: PrincipalDep, session: SessionDep
+) -> PageOf[ApiKeyAnswer]:
     """The project's API keys, without their secrets."""
     principal.require("admin")
-    keys = service.list_keys(session, principal, after=page.after, limit=page.limit, descending=page.descending)
+    keys = service.list_keys(
+        session,
+        principal,
+        annotator_id=page.annotator,
+        after=page.after,
+        limit=page.limit,
+        descending=page.descending,
+    )
     return PageOf[ApiKeyAnswer].of([ApiKeyAnswer.of(key) for key in keys], page.limit)
 
 

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from app.access.service import OF_ANNOTATOR, Role, Scope
 from app.database.tables import ApiKey, AuditEvent
+from app.dependencies import Page
 
-AnnotatorScope = Annotated[str, StringConstraints(pattern=rf"^{OF_ANNOTATOR}ann_[1-9][0-9]{{0,8}}$")]
+_ANNOTATOR = "ann_[1-9][0-9]{0,8}"
+AnnotatorScope = Annotated[str, StringConstraints(pattern=rf"^{OF_ANNOTATOR}{_ANNOTATOR}$")]
 
 
 class ApiKeyRequest(BaseModel):
@@ -32,6 +34,14 @@ class ApiKeyRequest(BaseModel):
         if scopes is not None and len(scopes) > 1 and any(scope.startswith(OF_ANNOTATOR) for scope in scopes):
             raise ValueError("annotator:… must be the only scope of its key.")
         return scopes
+
+
+class ApiKeyPage(Page):
+    model_config = ConfigDict(extra="forbid")
+
+    annotator: str | None = Field(
+        None, pattern=f"^{_ANNOTATOR}$", description="Only the keys of this annotator's own (ann_…)."
+    )
 
 
 class ApiKeyAnswer(BaseModel):

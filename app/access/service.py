@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
@@ -82,7 +82,7 @@ def create_key(
     name: str,
     role: Role,
     scopes: Collection[str] | None = None,
-    expires_at: datetime | None = None,
+    expires_in_days: float | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown this once and not kept."""
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
@@ -94,9 +94,23 @@ def create_key(
         digest=digest_of(secret),
         role=role,
         scopes=None if scopes is None else sorted(scopes),
-        expires_at=expires_at,
+        expires_at=None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days),
     )
     return key, secret
+
+
+def create_annotators_key(
+    session: Session, project_id: str, annotator_id: str, *, expires_in_days: float | None
+) -> tuple[ApiKey, str]:
+    """A key with which an annotator (ann_…) reads of themselves alone. Its name tells of nobody who is erased later."""
+    return create_key(
+        session,
+        project_id,
+        name=annotator_id,
+        role="viewer",
+        scopes=[OF_ANNOTATOR + annotator_id],
+        expires_in_days=expires_in_days,
+    )
 
 
 def create_first_key(session: Session) -> str | None:
@@ -124,16 +138,34 @@ def get_key(session: Session, principal: Principal, key_id: str) -> ApiKey:
 
 
 def list_keys(
-    session: Session, principal: Principal, *, after: str | None, limit: int, descending: bool
+    session: Session,
+    principal: Principal,
+    *,
+    annotator_id: str | None = None,
+    after: str | None,
+    limit: int,
+    descending: bool,
 ) -> list[ApiKey]:
-    """A page of the project's keys, one more than `limit` when there are more."""
+    """A page of the project's keys, or of an annotator's own, one more than `limit` when there are more."""
     mark = get_key(session, principal, after) if after is not None else None
-    return access_queries.list_keys(session, principal.project_id, after=mark, limit=limit, descending=descending)
+    scope = None if annotator_id is None else OF_ANNOTATOR + annotator_id
+    return access_queries.list_keys(
+        session, principal.project_id, scope=scope, after=mark, limit=limit, descending=descending
+    )
 
 
-def revoke_key(session: Session, principal: Principal, key_id: str) -> None:
-    """End a key of the caller's project for good. Raises NotFound."""
-    access_queries.revoke_key(session, get_key(session, principal, key_id).id)
+def revoke_key(session: Session, principal: Principal, key_id: str, *, annotator_id: str | None = None) -> None:
+    """End a key of the caller's project for good; with `annotator_id` only if it is that one's own. Raises NotFound."""
+    key = get_key(session, principal, key_id)
+    if annotator_id is not None and key.scopes != [OF_ANNOTATOR + annotator_id]:
+        raise NotFound(f"{annotator_id} has no API key {key_id!r} of their own.", param="key_id")
+    access_queries.revoke_key(session, key.id)
+
+
+def revoke_annotators_keys(session: Session, project_id: str, annotator_id: str) -> None:
+    """End all keys of an annotator's own."""
+    for key_id in access_queries.live_keys(session, project_id, OF_ANNOTATOR + annotator_id):
+        access_queries.revoke_key(session, key_id)
 
 
 def list_audit_events(

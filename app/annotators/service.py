@@ -6,6 +6,7 @@ import re
 
 from sqlalchemy.orm import Session
 
+from app.access import service as access
 from app.annotators.schemas import AnnotatorPage
 from app.database import annotator_queries
 from app.database.tables import Annotator
@@ -45,3 +46,4 @@ def erase_annotator(session: Session, project_id: str, public_id: str) -> None:
         detail = "A job on labels of this annotator is not finished; cancel it or wait."
         raise Conflict(detail, code="annotator_in_use")
     annotator_queries.erase(session, annotator, affected)
+    access.revoke_annotators_keys(session, project_id, public_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from app.client.transport import Json, Resource, segment
@@ -61,8 +61,10 @@ class Models(Resource):
 class ApiKeys(Resource):
     """/v1/api_keys"""
 
-    def create(self, *, name: str, role: str, expires_in_days: float | None = None) -> Json:
-        body = {"name": name, "role": role, "expires_in_days": expires_in_days}
+    def create(
+        self, *, name: str, role: str, scopes: Sequence[str] | None = None, expires_in_days: float | None = None
+    ) -> Json:
+        body = {"name": name, "role": role, "scopes": scopes, "expires_in_days": expires_in_days}
         return self._transport.request_object("POST", "/v1/api_keys", json=body)
 
     def list(self, **query: Any) -> Iterator[Json]:

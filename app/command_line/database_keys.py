@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from app.access import service
-from app.access.schemas import ApiKeyAnswer, NewApiKeyAnswer
+from app.access.schemas import ApiKeyAnswer, ApiKeyRequest, NewApiKeyAnswer
 from app.access.service import Principal, Role
 from app.child_process import ProcessRecord
 from app.client import Json
@@ -62,18 +61,24 @@ class DatabaseKeys:
         with transaction() as session:
             self._owner = Principal(service.default_project_id(session), "admin", key_id="")
 
-    def create(self, *, name: str, role: Role, expires_in_days: float | None = None) -> Json:
-        ends = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
+    def create(
+        self, *, name: str, role: Role, scopes: Sequence[str] | None = None, expires_in_days: float | None = None
+    ) -> Json:
+        wanted = ApiKeyRequest(
+            name=name, role=role, scopes=None if scopes is None else frozenset(scopes), expires_in_days=expires_in_days
+        )
         with transaction() as session:
-            key, secret = service.create_key(session, self._owner.project_id, name=name, role=role, expires_at=ends)
+            key, secret = service.create_key(session, self._owner.project_id, **dict(wanted))
             self._tell(session, "create_api_key", key.id)
             return NewApiKeyAnswer.of(key, secret).model_dump()
 
-    def list(self) -> Iterator[Json]:
+    def list(self, *, annotator: str | None = None) -> Iterator[Json]:
         after: str | None = None
         while True:
             with transaction() as session:
-                page = service.list_keys(session, self._owner, after=after, limit=_PAGE, descending=True)
+                page = service.list_keys(
+                    session, self._owner, annotator_id=annotator, after=after, limit=_PAGE, descending=True
+                )
             yield from (ApiKeyAnswer.of(key).model_dump() for key in page[:_PAGE])
             if len(page) <= _PAGE:
                 return

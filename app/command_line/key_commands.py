@@ -6,7 +6,8 @@ in the database itself, which `realm up`'s own is started for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,23 @@ from app.command_line.connection import DEFAULT_DATA_DIR, DataDir, Url, connect,
 from app.command_line.data_commands import AsJson
 from app.command_line.output import console, print_document, say
 from app.command_line.tables import key_table
+
+
+def _annotator_id(given: str | None) -> str | None:
+    if given is not None and re.fullmatch("ann_[1-9][0-9]{0,8}", given) is None:
+        raise typer.BadParameter("This is no id of an annotator, such as ann_7.")
+    return given
+
+
+OfAnnotator = Annotated[
+    str | None,
+    typer.Option(
+        "--annotator",
+        metavar="ANN_ID",
+        callback=_annotator_id,
+        help="ann_…, as the annotator's page and `realm report --format json` show it.",
+    ),
+]
 
 keys = typer.Typer(
     name="keys",
@@ -42,8 +60,10 @@ RoleName = Literal["viewer", "editor", "admin"]
 class KeyStore(Protocol):
     """Where keys are made: the API, or the database."""
 
-    def create(self, *, name: str, role: RoleName, expires_in_days: float | None = None) -> Json: ...
-    def list(self) -> Iterable[Json]: ...
+    def create(
+        self, *, name: str, role: RoleName, scopes: Sequence[str] | None = None, expires_in_days: float | None = None
+    ) -> Json: ...
+    def list(self, *, annotator: str | None = None) -> Iterable[Json]: ...
     def revoke(self, key: str) -> None: ...
 
 
@@ -66,6 +86,7 @@ def create(
         Role, typer.Option(help="`viewer` reads, `editor` also uploads and trains, `admin` also manages keys.")
     ] = Role.admin,
     expires_in_days: Annotated[float | None, typer.Option(min=0.01, help="The key ends by itself.")] = None,
+    annotator: OfAnnotator = None,
     as_json: AsJson = False,
     url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -73,9 +94,18 @@ def create(
     """Make a key. Its secret is printed this once and kept nowhere.
 
     `realm keys create --name ci --role editor --json`
+
+    With `--annotator` it is that annotator's own, with the role `viewer`: who logs into the dashboard with it sees what
+    reports say of their own labels, and nothing else.
     """
+    own = annotator is not None
     with _key_store(url, data_dir) as store:
-        key = store.create(name=name, role=role.value, expires_in_days=expires_in_days)
+        key = store.create(
+            name=name or annotator or "",
+            role="viewer" if own else role.value,
+            scopes=[f"annotator:{annotator}"] if own else None,
+            expires_in_days=expires_in_days,
+        )
     if as_json:
         print_document(key)
     else:
@@ -84,10 +114,12 @@ def create(
 
 
 @keys.command("list")
-def list_(as_json: AsJson = False, url: Url = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """List the keys, without their secrets."""
+def list_(
+    annotator: OfAnnotator = None, as_json: AsJson = False, url: Url = None, data_dir: DataDir = DEFAULT_DATA_DIR
+) -> None:
+    """List the keys, without their secrets; with `--annotator` those of an annotator's own."""
     with _key_store(url, data_dir) as store:
-        found = list(store.list())
+        found = list(store.list(annotator=annotator))
     if as_json:
         print_document(found)
     else:

@@ -166,10 +166,11 @@ def _add_running(table: Table, name: str, heartbeat: str, running: Sequence[Json
 
 def key_table(keys: Sequence[Json]) -> Table:
     """API keys without their secrets."""
-    table = _plain_table("id", "name", "role", "made", "last used", "ends", "revoked")
+    table = _plain_table("id", "name", "role", "opens", "made", "last used", "ends", "revoked")
     for key in keys:
         times = (when(key[name]) for name in ("created_at", "last_used_at", "expires_at", "revoked_at"))
-        table.add_row(key["id"], harmless(key["name"], 40), key["role"], *times)
+        opens = ", ".join(key["scopes"] or ["everything"])
+        table.add_row(key["id"], harmless(key["name"], 40), key["role"], opens, *times)
     return table
 
 

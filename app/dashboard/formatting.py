@@ -29,6 +29,11 @@ def typical(log_likelihood: float) -> float:
     return math.exp(log_likelihood)
 
 
+def ratio(log_ratio: float, low: float, high: float) -> str:
+    """A ratio of probabilities, of its logarithm, with its interval: 0.57 times (0.53–0.62)."""
+    return f"{math.exp(log_ratio):.2f} times ({math.exp(low):.2f}–{math.exp(high):.2f})"
+
+
 def signed(value: float | None) -> str:
     """A figure that may be below 0, with a real minus sign."""
     return NO_VALUE if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
@@ -36,6 +41,11 @@ def signed(value: float | None) -> str:
 
 def count(number: int | None) -> str:
     return NO_VALUE if number is None else f"{number:,}"
+
+
+def counted(number: int, what: str) -> str:
+    """A count with its noun: 1 label, 2,000 labels."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def moment(unix: int | None) -> str | Markup:
@@ -71,8 +81,10 @@ FILTERS = {
     "percent": percent,
     "percent_range": percent_range,
     "typical": typical,
+    "ratio": ratio,
     "signed": signed,
     "count": count,
+    "counted": counted,
     "moment": moment,
     "duration": duration,
     "vote_counts": vote_counts,

@@ -66,9 +66,13 @@ def touch_key(session: Session, key: KeyInUse) -> None:
     )
 
 
-def list_keys(session: Session, project_id: str, *, after: ApiKey | None, limit: int, descending: bool) -> list[ApiKey]:
-    """A page of a project's keys by (created_at, id), one more than `limit` when there are more."""
+def list_keys(
+    session: Session, project_id: str, *, scope: str | None, after: ApiKey | None, limit: int, descending: bool
+) -> list[ApiKey]:
+    """A page of a project's keys, or of those with a scope, by (created_at, id); one more than `limit` if there are."""
     query = select(ApiKey).where(ApiKey.project_id == project_id)
+    if scope is not None:
+        query = query.where(ApiKey.scopes.contains([scope]))
     query = page_by_date(query, ApiKey, after=after, limit=limit, descending=descending)
     return list(session.execute(query).scalars())
 
@@ -76,6 +80,12 @@ def list_keys(session: Session, project_id: str, *, after: ApiKey | None, limit:
 def find_key(session: Session, project_id: str, key_id: str) -> ApiKey | None:
     query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.project_id == project_id)
     return session.execute(query).scalar_one_or_none()
+
+
+def live_keys(session: Session, project_id: str, scope: str) -> list[str]:
+    """The ids of the keys with a scope that are good."""
+    query = select(ApiKey.id).where(ApiKey.project_id == project_id, ApiKey.scopes.contains([scope]), _alive())
+    return list(session.execute(query).scalars())
 
 
 def revoke_key(session: Session, key_id: str) -> None:

@@ -269,6 +269,24 @@ def test_keys_straight_from_the_database(realm: Realm, services: object) -> None
     assert "key_nobody" in unknown.err
 
 
+def test_an_annotators_own_key(connected: Realm, realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("keys", "create", "--annotator", "ann_7", "--json")
+    through_the_service = connected(*asked).document
+    listed = connected("keys", "list", "--annotator", "ann_7", "--json").document
+    assert [key["id"] for key in listed] == [through_the_service["id"]]
+    monkeypatch.delenv("REALM_URL")
+    from_the_database = realm(*asked).document
+    assert from_the_database["id"] in {
+        key["id"] for key in realm("keys", "list", "--annotator", "ann_7", "--json").document
+    }
+    for made in (through_the_service, from_the_database):
+        assert (made["name"], made["role"], made["scopes"]) == ("ann_7", "viewer", ["annotator:ann_7"])
+    assert "annotator:ann_7" in realm("keys", "list").out
+    assert realm("keys", "revoke", from_the_database["id"]).code == 0
+    unknown = realm("keys", "create", "--annotator", "ana")
+    assert (unknown.code, "no id of an annotator" in unknown.err) == (2, True)
+
+
 def test_the_secret_alone_is_on_stdout(realm: Realm, services: object) -> None:
     ended = realm("keys", "create", "--role", "viewer")
     assert re.fullmatch(r"realm_[\w-]{43}\n", ended.out)

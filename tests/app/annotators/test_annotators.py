@@ -136,6 +136,22 @@ def _somebody_waits() -> bool:
         return session.execute(text(query)).first() is not None
 
 
+def test_keys_of_their_own_end_with_an_erasure(client: TestClient) -> None:
+    upload(client, "ana")
+    upload(client, "bo")
+    erased, other = annotator_id(client, "ana"), annotator_id(client, "bo")
+    for who in (erased, erased, other):
+        client.post("/v1/api_keys", json={"scopes": [f"annotator:{who}"]}).raise_for_status()
+    assert client.delete(f"/v1/annotators/{erased}").status_code == 204
+
+    def live(who: str) -> int:
+        keys = client.get("/v1/api_keys", params={"annotator": who}).json()["data"]
+        return sum(key["revoked_at"] is None for key in keys)
+
+    assert (live(erased), live(other)) == (0, 1)
+    assert client.get("/v1/api_keys", params={"annotator": "ana"}).status_code == 422
+
+
 def test_only_admins_erase(client: TestClient, project: ProjectKeys, other_project: ProjectKeys) -> None:
     upload(client, "ana")
     path = f"/v1/annotators/{annotator_id(client, 'ana')}"
