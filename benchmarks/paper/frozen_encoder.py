@@ -36,26 +36,21 @@ class TextEmbeddings:
 
     def rows(self, texts: Sequence[str]) -> list[int]:
         """Where texts are in the table. Those that are in no set, such as a task's name, are embedded when needed."""
-        if new := self._unknown(texts):
+        if new := [text for text in dict.fromkeys(texts) if text not in self._row]:
             self._append(new, self._read(new))
         return [self._row[text] for text in texts]
 
     def learn(self, texts: Sequence[str]) -> None:
-        """Embed the texts that are not known yet, or find them in the folder."""
-        new = self._unknown(texts)
-        if not new:
-            return
-        digest = hashlib.sha256("\0".join((str(self._base), str(self._max_length), *new)).encode()).hexdigest()
+        """Embed texts, or find in the folder what these very texts were embedded to."""
+        unique = list(dict.fromkeys(texts))
+        digest = hashlib.sha256("\0".join((str(self._base), str(self._max_length), *unique)).encode()).hexdigest()
         file = self._folder / f"{digest[:16]}.npy"
         if not file.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}.part.npy")
-            np.save(partial, self._read(new))
+            np.save(partial, self._read(unique))
             os.replace(partial, file)
-        self._append(new, np.load(file))
-
-    def _unknown(self, texts: Sequence[str]) -> list[str]:
-        return [text for text in dict.fromkeys(texts) if text not in self._row]
+        self._append(unique, np.load(file))
 
     def _append(self, texts: list[str], embeddings: NDArray[np.float32]) -> None:
         start = len(self.table)
