@@ -15,6 +15,7 @@ from realm_core.annotations import FloatArray, Task
 from realm_core.channels import PerfectChannel, PromptChannel, ReadPrompts, SigmoidChannel
 from realm_core.checkpoint import FineTuned, load_model
 from realm_core.scorers.inputs import EncodedPrompt, UnreadableInput, by_size
+from realm_core.scorers.packing import Packed, can_pack
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -60,12 +61,16 @@ class Prediction:
 
 
 class Predictor:
-    """A fine-tuned model, ready to answer. One thread may encode while another predicts what was encoded."""
+    """A fine-tuned model, ready to answer. One thread may encode while another predicts what was encoded.
+
+    `pads`: whether in a batch of inputs of different lengths the shorter ones cost as much as the longest.
+    """
 
     def __init__(self, model: FineTuned) -> None:
         self._model = model
         self._task_number = {task.name: number for number, task in enumerate(model.tasks)}
         self._annotator_number = {name: number for number, name in enumerate(model.annotators)}
+        self.pads = not isinstance(model.scorer.model, Packed)
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None, precision: Precision = "float32") -> Predictor:
@@ -79,6 +84,8 @@ class Predictor:
         model = load_model(folder)
         model.scorer.to("cuda" if torch.cuda.is_available() else "cpu")
         model.scorer.model.to(getattr(torch, precision))
+        if model.scorer.family == "encoder" and can_pack(model.scorer.model):
+            model.scorer.model = Packed(model.scorer.model)
         return cls(model)
 
     @property
@@ -140,9 +147,9 @@ class Predictor:
         return self.predict_encoded([self.encode(item) for item in items], batch_tokens)
 
     def predict_encoded(self, inputs: Sequence[EncodedInput], batch_tokens: int = 16384) -> list[Prediction]:
-        """Predictions in the inputs' order; batches hold like lengths, at most `batch_tokens` with padding."""
+        """Predictions in the inputs' order; batches hold like lengths, at most `batch_tokens` with what is padded."""
         predictions: dict[int, Prediction] = {}
-        for rows in by_size([one.prompt for one in inputs], batch_tokens):
+        for rows in by_size([one.prompt for one in inputs], batch_tokens, padded=self.pads):
             embeddings, probabilities = self._read([inputs[row].prompt for row in rows])
             for row, z, p in zip(rows, embeddings, probabilities, strict=True):
                 prompt, answers = inputs[row].prompt, inputs[row].answers

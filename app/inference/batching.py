@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING
 
 import structlog
@@ -73,8 +74,9 @@ Observe = Callable[[int, float], None]  # the inputs of a pass through a model, 
 class BatchingThread:
     """Answers submissions in batches of at most `batch_tokens` padded tokens.
 
-    Each batch holds an input of the request that waits longest, and of the others what is of similar length. `observe`
-    is told of every pass through a model, after the submissions that it finished were answered.
+    Each batch holds an input of the request that waits longest, and of the others what is of similar length, or just
+    what comes next where the model does not pad. `observe` is told of every pass through a model, after the submissions
+    that it finished were answered.
     """
 
     def __init__(self, batch_tokens: int, observe: Observe) -> None:
@@ -127,7 +129,8 @@ class BatchingThread:
 
     def _take(self) -> list[Slot]:
         first = self._waiting[0]
-        batch = with_similar_length(list(self._candidates(first.predictor)), self._batch_tokens)
+        choose = with_similar_length if first.predictor.pads else in_order
+        batch = choose(list(self._candidates(first.predictor)), self._batch_tokens)
         taken: dict[Submission, set[int]] = {}
         for submission, position in batch:
             submission.started = submission.started or time.perf_counter()
@@ -179,6 +182,12 @@ def _shutting_down() -> Unavailable:
 
 def _size(slot: Slot) -> int:
     return slot[0].n_tokens(slot[1])
+
+
+def in_order(slots: list[Slot], batch_tokens: int) -> list[Slot]:
+    """As many of the first slots as have `batch_tokens` together; at least one."""
+    tokens = list(accumulate(map(_size, slots)))
+    return slots[: max(1, bisect_right(tokens, batch_tokens))]
 
 
 def with_similar_length(slots: list[Slot], batch_tokens: int) -> list[Slot]:

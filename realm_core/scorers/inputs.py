@@ -103,13 +103,20 @@ def pad(token_ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, 
     return input_ids, attention_mask
 
 
-def by_size(encoded: Sequence[EncodedPrompt], budget: int) -> list[list[int]]:
-    """Rows of one group and of like size, largest first, at most `budget` padded tokens together."""
+def by_size(encoded: Sequence[EncodedPrompt], budget: int, *, padded: bool = True) -> list[list[int]]:
+    """Rows of one group and of like size, largest first, at most `budget` tokens together.
+
+    With `padded`, every row of a batch counts as many tokens as the longest.
+    """
     order = sorted(range(len(encoded)), key=lambda row: (encoded[row].group, -encoded[row].size))
     batches: list[list[int]] = []
+    group, tokens = None, 0
     for row in order:
-        first = encoded[batches[-1][0]] if batches else None
-        if first is None or first.group != encoded[row].group or (len(batches[-1]) + 1) * first.size > budget:
+        one = encoded[row]
+        size = encoded[batches[-1][0]].size if padded and group == one.group else one.size
+        tokens += size
+        if group != one.group or tokens > budget:
             batches.append([])
+            group, tokens = one.group, one.size
         batches[-1].append(row)
     return batches

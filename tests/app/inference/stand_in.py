@@ -22,6 +22,7 @@ class StandIn:
     tasks = (Task("mood", ANSWERS),)
     annotators: tuple[str, ...] = ("ann_1", "ann_2")  # the first tells the truth, the second turns it around
     max_length = 50
+    pads = True
 
     def __init__(self, n_bytes: int = 100) -> None:
         self.n_bytes = n_bytes

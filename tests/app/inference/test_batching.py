@@ -81,6 +81,14 @@ def test_batches_keep_to_the_budget_and_hold_similar_lengths(batching: BatchingT
     assert len(batches) == 4
 
 
+def test_where_nothing_is_padded_batches_hold_what_comes_next(batching: BatchingThread, stand_in: StandIn) -> None:
+    stand_in.pads = False
+    texts = [letter * n for letter, n in zip("abcdefgh", (50, 3, 48, 3, 50, 2, 50, 5), strict=True)]
+    waiting = while_busy(batching, stand_in, lambda: [submit(batching, stand_in, text) for text in texts])
+    assert [scores(one.result(10)) for one in waiting] == [[list(scores_of(text))] for text in texts]
+    assert stand_in.batches == [["first"], texts[:2], texts[2:4], texts[4:6], texts[6:]]
+
+
 def test_what_waits_for_a_busy_model_shares_one_batch(batching: BatchingThread, stand_in: StandIn) -> None:
     waiting = while_busy(batching, stand_in, lambda: [submit(batching, stand_in, text) for text in ("ab", "cd", "ef")])
     for answers in waiting:

@@ -18,7 +18,7 @@ from app.inference.model_cache import load_from_store
 from app.settings import Settings, get_settings
 from realm_core.annotations import Task
 from realm_core.channels import PerfectChannel
-from realm_core.checkpoint import FineTuned, save_model
+from realm_core.checkpoint import FineTuned, load_model, save_model
 from realm_core.predictor import PredictInput, Prediction, Predictor
 from tests.app.inference.conftest import MadeModel, inference_in_thread
 from tests.app.inference.small_model import TASKS, save_small_model
@@ -117,7 +117,7 @@ def test_what_the_model_says_about_an_input_or_an_annotator(client: TestClient, 
 def test_a_model_without_annotators_says_so(
     client: TestClient, project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel], tmp_path: Path
 ) -> None:
-    loaded = Predictor.load(folder)._model
+    loaded = load_model(folder)
     supervised = save_model(
         tmp_path / "supervised", FineTuned(loaded.scorer, PerfectChannel(), loaded.tasks, ("ann_1",)), {}
     )
@@ -158,7 +158,7 @@ def test_no_copy_of_a_model_stays_on_disk(client: TestClient, model: MadeModel) 
 def test_a_prompt_with_options_of_its_own(
     client: TestClient, project: ProjectKeys, folder: Path, make_model: Callable[..., MadeModel], tmp_path: Path
 ) -> None:
-    loaded = Predictor.load(folder)._model
+    loaded = load_model(folder)
     loaded.scorer.restore_answers([Task("choice", ())], loaded.scorer.own_tensors())
     own = FineTuned(loaded.scorer, PerfectChannel(), (Task("choice", ()),), ("ann_a",))
     model = make_model(project, save_model(tmp_path / "own", own, {}))
