@@ -1,83 +1,22 @@
-"""Uploading over HTTP: what every kind of body becomes, and that bad ones leave nothing behind."""
+"""Uploading over HTTP: what every kind of body becomes."""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import io
-import json
 import os
-import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
-import psutil
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from app.database.annotation_queries import load_annotations
-from app.database.dataset_queries import find_dataset
 from app.database.session import transaction
-from app.datasets import receiving
-from app.main import create_app
-from app.settings import get_settings
-from realm_core.annotations import Annotations
 from realm_core.formats import read_annotations
+from tests.app.datasets.uploading import CSV, KINDS, body, created, loaded, upload
 from tests.conftest import ProjectKeys
 
 REAL_CROWDS = os.environ.get("REALM_BENCH_DATA")  # before the tests' settings take its place
-CSV = 'prompt,annotator,label\n"a, ""b""\nc",ann,yes\n"a, ""b""\nc",bob,no\nd\te\\.,ann,no\n'
-ROWS = list(pl.read_csv(io.BytesIO(CSV.encode())).iter_rows(named=True))
-KINDS = {
-    "csv": "text/csv",
-    "tsv": "text/tab-separated-values",
-    "jsonl": "application/x-ndjson",
-    "parquet": "application/vnd.apache.parquet",
-    "json": "application/json",
-}
-
-
-def body(kind: str) -> bytes:
-    frame = pl.DataFrame(ROWS)
-    if kind == "parquet":
-        file = io.BytesIO()
-        frame.write_parquet(file)
-        return file.getvalue()
-    if kind == "json":
-        return json.dumps({"annotations": ROWS}).encode()
-    return (
-        frame.write_ndjson() if kind == "jsonl" else frame.write_csv(separator="\t" if kind == "tsv" else ",")
-    ).encode()
-
-
-def upload(client: TestClient, content: Any, media_type: str = "text/csv", **query: Any) -> Any:
-    return client.post("/v1/datasets", content=content, headers={"Content-Type": media_type}, params=query)
-
-
-def created(answer: Any) -> dict[str, Any]:
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def loaded(project: ProjectKeys, dataset_id: str) -> Annotations:
-    with transaction() as session:
-        dataset = find_dataset(session, project.id, dataset_id)
-        assert dataset is not None
-        return load_annotations(session, dataset.key, 1).annotations
-
-
-def everything_kept() -> list[tuple[Any, ...]]:
-    """All that an upload could leave in the database."""
-    tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^(items|annotations)_' ORDER BY 1"
-    counts = "SELECT (SELECT count(*) FROM datasets), (SELECT count(*) FROM annotators), (SELECT count(*) FROM items)"
-    with transaction() as session:
-        return [tuple(row) for query in (tables, counts) for row in session.execute(text(query))]
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
@@ -208,80 +147,6 @@ def test_annotators_are_one_per_project(client: TestClient, project: ProjectKeys
         assert session.execute(query, {"id": project.id}).scalars().all() == ["ann", "bob"]
 
 
-# Bad uploads
-
-
-def truncated_parquet() -> bytes:
-    return body("parquet")[:-20]
-
-
-BAD_UPLOADS: dict[str, tuple[Any, str, dict[str, str], int, str, int | None]] = {
-    "a missing column": ("text,annotator,label\np,a,l\n", "csv", {}, 422, "missing_column", None),
-    "an empty label": (CSV + "e,ann,\n", "csv", {}, 422, "invalid_rows", 5),
-    "an unknown label": (CSV + "e,ann,maybe\n", "csv", {"labels": '["yes", "no"]'}, 422, "invalid_rows", 5),
-    "invalid UTF-8": (CSV.encode() + b"e,ann,\xff\n", "csv", {}, 422, "invalid_rows", 5),
-    "truncated gzip": (gzip.compress(CSV.encode())[:-9], "csv", {}, 422, "truncated_gzip", None),
-    "truncated Parquet": (truncated_parquet(), "parquet", {}, 422, "invalid_parquet", None),
-    "no Parquet": (CSV, "parquet", {}, 422, "invalid_parquet", None),
-    "an empty file": ("", "csv", {}, 422, "empty_file", None),
-    "an empty Parquet": ("", "parquet", {}, 422, "empty_file", None),
-    "two texts of one item": (
-        "item_id,prompt,annotator,label\n1,p,ann,yes\n1,q,bob,yes\n",
-        "csv",
-        {},
-        422,
-        "invalid_rows",
-        3,
-    ),
-    "NUL": (CSV + "e\0,ann,yes\n", "csv", {}, 422, "invalid_rows", 5),
-    "labels that are none": (CSV, "csv", {"labels": "[1]"}, 422, "invalid_labels", None),
-    "no JSON": ("{", "json", {}, 400, "invalid_json", None),
-    "JSON of another shape": ('"rows"', "json", {}, 400, "invalid_json", None),
-    "no rows in JSON": ('{"annotations": []}', "json", {}, 422, "no_rows", None),
-    "a bad row in JSON": ('[{"prompt": "p", "annotator": "a"}]', "json", {}, 422, "missing_column", None),
-    "a field unknown in JSON": ('{"annotations": [], "anotations": []}', "json", {}, 422, "invalid_request", None),
-    "a parameter unknown": (CSV, "csv", {"label": "[]"}, 422, "invalid_request", None),
-    "a mapping that is no JSON": (CSV, "csv", {"mapping": "worker"}, 422, "invalid_request", None),
-    "a name with NUL": (CSV, "csv", {"name": "a\0"}, 422, "invalid_request", None),
-}
-
-
-@pytest.mark.parametrize("case", BAD_UPLOADS)
-def test_a_bad_upload_is_explained_and_leaves_nothing(client: TestClient, case: str) -> None:
-    content, kind, query, status, code, row = BAD_UPLOADS[case]
-    before = everything_kept()
-    answer = upload(client, content, KINDS[kind], **query)
-    problem = answer.json()
-    assert (answer.status_code, problem["code"]) == (status, code)
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert problem["detail"]
-    if row is not None:
-        assert [error["row"] for error in problem["errors"]] == [row]
-    assert everything_kept() == before
-    assert client.get("/v1/datasets").json()["data"] == []
-
-
-def test_rows_that_were_stored_already_go_too(client: TestClient) -> None:
-    """The fault stands in the last block, when the items of the first are in Postgres."""
-    before = everything_kept()
-    rows = "".join(f"{number} {'x' * 500},ann,yes\n" for number in range(40_000))
-    answer = upload(client, f"prompt,annotator,label\n{rows}p,,yes\n")
-    assert (answer.status_code, answer.json()["errors"][0]["row"]) == (422, 40_002)
-    assert everything_kept() == before
-
-
-@pytest.mark.parametrize("media_type", ["text/html", "application/octet-stream", ""])
-def test_other_media_types_are_refused(client: TestClient, media_type: str) -> None:
-    answer = upload(client, CSV, media_type)
-    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
-    assert "text/csv" in answer.json()["detail"]
-
-
-def test_a_form_without_a_file(client: TestClient) -> None:
-    answer = client.post("/v1/datasets", files={"name": (None, "crowd")})
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
-
-
 def test_one_annotator_is_accepted_with_a_warning(client: TestClient) -> None:
     made = created(upload(client, "prompt,annotator,label\np,ann,yes\nq,ann,no\n"))
     assert [warning["code"] for warning in made["warnings"]] == ["one_annotator"]
@@ -290,141 +155,6 @@ def test_one_annotator_is_accepted_with_a_warning(client: TestClient) -> None:
 def test_a_viewer_uploads_nothing(client: TestClient, project: ProjectKeys) -> None:
     client.headers["Authorization"] = f"Bearer {project.viewer_key}"
     assert upload(client, CSV).status_code == 403
-
-
-# While it arrives
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-
-
-async def call(app: FastAPI, project: ProjectKeys, method: str, receive: Receive) -> tuple[int, Any]:
-    """The status and the JSON of an answer to a request whose body is asked for piece by piece."""
-    headers = {"authorization": f"Bearer {project.admin_key}", "host": "localhost", "content-type": "text/csv"}
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": "/v1/datasets",
-        "raw_path": b"/v1/datasets",
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("localhost", 80),
-    }
-    status, content = 0, b""
-
-    async def send(message: Any) -> None:
-        nonlocal status, content
-        status = message.get("status", status)
-        content += message.get("body", b"")
-
-    await app(scope, receive, send)
-    return status, json.loads(content)
-
-
-async def nothing() -> dict[str, Any]:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-def piece(body: bytes, *, more: bool = True) -> dict[str, Any]:
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
-def test_a_line_without_end_is_refused_early_with_flat_memory(client: TestClient, project: ProjectKeys) -> None:
-    """Of a line of a gigabyte no more is read than a block, and what was on its way."""
-    sent = 0
-
-    async def endless() -> dict[str, Any]:
-        nonlocal sent
-        sent += 1
-        return piece(b"prompt,annotator,label\n" if sent == 1 else b"x" * 64 * 1024, more=sent < 16 * 1024)
-
-    before = psutil.Process().memory_info().rss
-    status, problem = asyncio.run(call(create_app(), project, "POST", endless))
-    assert (status, problem["code"], problem["errors"][0]["row"]) == (413, "record_too_long", 2)
-    assert sent * 64 * 1024 < 20 * 1024**2
-    assert psutil.Process().memory_info().rss - before < 100 * 1024**2
-
-
-def test_a_body_beyond_the_limit_is_refused_while_it_arrives(
-    client: TestClient, project: ProjectKeys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = everything_kept()
-    monkeypatch.setattr(get_settings(), "max_upload_bytes", 10 * 1024**2)
-
-    async def much() -> dict[str, Any]:
-        return piece(b"prompt,annotator,label\n" + b"p,ann,yes\n" * 100_000)
-
-    status, problem = asyncio.run(call(create_app(), project, "POST", much))
-    assert (status, problem["code"]) == (413, "payload_too_large")
-    assert everything_kept() == before
-
-
-def test_an_upload_leaves_the_loop_free_for_others(client: TestClient, project: ProjectKeys) -> None:
-    answers = asyncio.run(upload_slowly(project, last=piece(b"z,ann,yes\n", more=False)))
-    assert answers == [200, 201]
-
-
-def test_a_client_that_goes_away_leaves_nothing(client: TestClient, project: ProjectKeys) -> None:
-    before = everything_kept()
-    assert asyncio.run(upload_slowly(project, last={"type": "http.disconnect"})) == [200, 400]
-    assert everything_kept() == before
-
-
-def test_a_client_that_falls_silent_is_let_go(
-    client: TestClient, project: ProjectKeys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(receiving, "_SECONDS_OF_SILENCE", 0.2)
-
-    async def silent() -> dict[str, Any]:
-        await asyncio.Event().wait()
-        return {}
-
-    status, problem = asyncio.run(call(create_app(), project, "POST", silent))
-    assert (status, problem["code"]) == (400, "upload_stalled")
-
-
-async def upload_slowly(project: ProjectKeys, *, last: dict[str, Any]) -> list[int]:
-    """Send most of a file, ask for something else meanwhile, and then send the `last` message. Both statuses."""
-    app, asked = create_app(), asyncio.Event()
-    rows = b"".join(f"{number} {'x' * 200},ann,yes\n".encode() for number in range(60_000))
-    messages = [last, piece(b"prompt,annotator,label\n" + rows)]
-
-    async def slowly() -> dict[str, Any]:
-        if len(messages) == 1:
-            await asyncio.wait_for(asked.wait(), 30)
-        return messages.pop()
-
-    sending = asyncio.create_task(call(app, project, "POST", slowly))
-    while len(messages) == 2:
-        await asyncio.sleep(0.01)
-    between, _ = await call(app, project, "GET", nothing)
-    asked.set()
-    status, _ = await sending
-    return [between, status]
-
-
-def test_two_uploads_of_the_same_annotators_at_once(client: TestClient, project: ProjectKeys) -> None:
-    """Neither waits for ever for the other, and each annotator is made once."""
-    names = [f"worker {number}" for number in range(500)]
-    orders = [names, names[::-1]]
-    statuses: list[int] = []
-
-    def send(order: list[str]) -> None:
-        data = "prompt,annotator,label\n" + "".join(f"p,{name},{name[-1]}\n" for name in order)
-        statuses.append(upload(client, data).status_code)
-
-    threads = [threading.Thread(target=send, args=(order,)) for order in orders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert statuses == [201, 201]
-    with transaction() as session:
-        query = text("SELECT count(*) FROM annotators WHERE project_id = :id")
-        assert session.execute(query, {"id": project.id}).scalar_one() == 500
 
 
 REAL_SETS = [
