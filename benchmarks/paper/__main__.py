@@ -26,7 +26,7 @@ from benchmarks.paper import figure
 from benchmarks.paper.question_sets import QuestionSet, available, data_folder, read_set
 from benchmarks.paper.result_files import ResultFiles
 from benchmarks.paper.runners import Made, Wanted, make_runs
-from benchmarks.paper.settings import METHODS, MODES, TABLES, Method, Setting, settings_of
+from benchmarks.paper.settings import DISTRIBUTIONS, METHODS, MODES, NOISES, TABLES, Method, Setting, settings_of
 from benchmarks.paper.tables import as_json, cells_of, markdown
 from benchmarks.paper.training_runs import Conditions
 from realm_core.simulation import Reading
@@ -82,6 +82,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sets", type=lambda text: text.split(","), help="with commas; all that are there by default")
     parser.add_argument("--methods", type=_names(METHODS), default=list(METHODS), help="with commas; all by default")
     parser.add_argument("--modes", type=_names(MODES), default=list(MODES), help="shared,exclusive by default")
+    parser.add_argument("--noises", type=_names(NOISES), default=list(NOISES), help="with commas; all by default")
+    parser.add_argument("--distributions", type=_names(DISTRIBUTIONS), default=list(DISTRIBUTIONS), help="likewise")
     parser.add_argument("--seeds", type=int, help="how many; 2 with --quick and 5 with --full by default")
     parser.add_argument("--steps", type=int, default=300, help="optimiser steps of a run; %(default)s by default")
     parser.add_argument("--batch-size", type=int, help="prompts of a step; 32 with --quick, 8 with --full")
@@ -123,7 +125,8 @@ def _sets(folder: Path, options: argparse.Namespace) -> dict[str, QuestionSet]:
 def _settings(table: str, sets: dict[str, QuestionSet], options: argparse.Namespace) -> list[Setting]:
     multi, curve = ([name for name in names if name in sets] for names in (MULTI, CURVE))
     single = [name for name in sets if table != "prototype" or name == "trec6"]
-    return list(settings_of(table, single, multi, curve, options.modes))
+    every = settings_of(table, single, multi, curve, options.modes)
+    return [one for one in every if one.noise in options.noises and one.distribution in options.distributions]
 
 
 def _missing(settings: dict[str, list[Setting]], results: ResultFiles, options: argparse.Namespace) -> list[Wanted]:

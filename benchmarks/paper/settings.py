@@ -22,6 +22,7 @@ MODES: tuple[Mode, ...] = ("shared", "exclusive")
 PATTERNS: dict[str, Pattern] = {"1": "own", "2": "others", "3": "distance"}
 # The second setting of the systematic noise that the prototype was measured in; not a table of the paper.
 PROTOTYPE = {"prototype": (0.7, 0.5, 0.4)}
+DISTRIBUTIONS = ("1", "2", "3", *PROTOTYPE)
 EXPERTISE_LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 ANNOTATOR_COUNTS = (3, 5, 10)
 TABLES = ("1", "2", "3", "4", "5", "6", "7", "8", "figure", "prototype")

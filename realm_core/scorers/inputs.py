@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,13 +96,11 @@ def collate(encoded: Sequence[EncodedPrompt], pad_token_id: int) -> Inputs:
 
 def pad(token_ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
     """Token lists as input_ids and attention_mask (B, longest)."""
-    width = max(len(ids) for ids in token_ids)
-    input_ids = torch.full((len(token_ids), width), pad_token_id)
-    attention_mask = torch.zeros((len(token_ids), width), dtype=torch.long)
-    for row, ids in enumerate(token_ids):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    return input_ids, attention_mask
+    lengths = np.array([len(ids) for ids in token_ids])
+    there = np.arange(lengths.max()) < lengths[:, None]
+    input_ids = np.full(there.shape, pad_token_id, dtype=np.int64)
+    input_ids[there] = list(chain.from_iterable(token_ids))
+    return torch.from_numpy(input_ids), torch.from_numpy(there.astype(np.int64))
 
 
 def by_size(encoded: Sequence[EncodedPrompt], budget: int, *, padded: bool = True) -> list[list[int]]:

@@ -97,6 +97,16 @@ def test_the_figure_is_drawn(run: Any, tmp_path: Path, monkeypatch: pytest.Monke
     assert [step for step, _ in kept["runs"]["0"]["curve"]] == [0, 2, 4, 6, 8, 10]
 
 
+def test_cells_can_be_chosen(run: Any) -> None:
+    chosen = ("--methods", "majority_vote", "--noises", "systematic", "--distributions", "1,3")
+    out, _ = run("--tables", "1,2,7", "--sets", "pubmedqa", "--modes", "shared", "--json", *chosen)
+    cells = json.loads(out)["cells"]
+    assert {(cell["table"], cell["distribution"], cell["noise"]) for cell in cells} == {
+        ("2", "1", "systematic"),
+        ("7", "3", "systematic"),
+    }
+
+
 def test_more_processes_make_the_same_runs(run: Any, tmp_path: Path) -> None:
     arguments = ("--tables", "2", "--sets", "pubmedqa", "--modes", "shared", "--methods", "noisy,default", "--json")
     out, _ = run(*arguments)
