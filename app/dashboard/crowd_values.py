@@ -57,13 +57,15 @@ def comparison_values(
     session: Session, principal: Principal, finished: FinishedJob, other_id: str | None, *, pseudonyms: bool
 ) -> dict[str, Any]:
     """What the template of the comparison reads; without another job, those to choose from. Raises as `compare`."""
-    found = None
+    found = other_name = None
     if other_id:
         other = reports.find_finished_job(session, principal.project_id, other_id)
+        other_name = other.job.suffix or other.job.id
         found = comparison.compare(session, finished, other, pseudonyms=pseudonyms)
     return about(finished, pseudonyms=pseudonyms) | {
         "comparison": found,
         "other_id": other_id,
+        "other_name": other_name,
         "jobs": _finished_jobs(session, principal, finished),
     }
 

@@ -1,10 +1,15 @@
 "use strict";
-// What every page does: times in the reader's zone, and buttons that copy commands.
+// What every page does: times in the reader's zone, and buttons that copy, print and download what they stand beside.
 
 for (const time of document.querySelectorAll("time[datetime]")) {
   const at = new Date(time.dateTime);
   time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
   time.title = at.toISOString();
+}
+
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
 }
 
 if (navigator.clipboard) {

@@ -38,7 +38,7 @@
 
   const SHARE_AXIS = { range: [0, 1.001], tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: ["0", "25 %", "50 %", "75 %", "100 %"], tickangle: 0 };
 
-  /** One line per annotator from the low to the high end of the interval, best at the top, worst at the bottom. */
+  /** One line per annotator from the low to the high end of the interval, worst at the top, best at the bottom. */
   function drawAnnotators() {
     const place = document.getElementById("annotators-plot");
     const { rows, chance } = data("annotators-data");
