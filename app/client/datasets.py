@@ -89,9 +89,10 @@ class Datasets(Resource):
     def version(self, dataset: str, number: int) -> Json:
         return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}/versions/{number}")
 
-    def diff(self, dataset: str, older: int, newer: int) -> Json:
+    def diff(self, dataset: str, older: int, newer: int, **query: Any) -> Json:
         """What changed between two versions: counts, and every label that was added or superseded."""
-        return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}/versions/{older}/diff/{newer}")
+        path = f"/v1/datasets/{segment(dataset)}/versions/{older}/diff/{newer}"
+        return self._transport.request_object("GET", path, params=query)
 
     def statistics(self, dataset: str, **query: Any) -> Json:
         return self._transport.request_object("GET", f"/v1/datasets/{segment(dataset)}/statistics", params=query)
@@ -100,6 +101,9 @@ class Datasets(Resource):
         """The labels as they came; `format`, `version` and `pseudonyms` say how."""
         path = f"/v1/datasets/{segment(dataset)}/annotations"
         return self._transport.request("GET", path, params=query).content
+
+    def rename(self, dataset: str, name: str) -> Json:
+        return self._transport.request_object("PATCH", f"/v1/datasets/{segment(dataset)}", json={"name": name})
 
     def delete(self, dataset: str, *, cascade: bool = False) -> None:
         self._transport.request(

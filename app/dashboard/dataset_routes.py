@@ -1,4 +1,4 @@
-"""The pages about datasets: upload, look at, append to, delete, and start a job on."""
+"""The pages about datasets: upload, look at, append to, rename, delete, and start a job on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.access.authentication import PrincipalDep
 from app.dashboard.browser_input import ListQuery, PageForm
 from app.dashboard.dataset_values import dataset_values, list_values
 from app.dashboard.job_form import JobForm
+from app.dashboard.pseudonyms import PseudonymsDep
 from app.dashboard.rendering import PageRoute, page
 from app.dashboard.upload_form import upload_parameters
 from app.datasets import service as datasets
@@ -21,6 +22,8 @@ from app.datasets.routes import DatasetDep
 from app.datasets.schemas import (
     AppendParameters,
     AppendQuery,
+    DatasetChange,
+    DatasetName,
     UploadedDataset,
     UploadParameters,
     UploadQuery,
@@ -35,6 +38,10 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _UPLOADS = Receiver(UploadQuery, UploadParameters)
 _APPENDS = Receiver(AppendQuery, AppendParameters)
 P = TypeVar("P", bound=AppendParameters)
+
+
+class RenameForm(PageForm):
+    name: DatasetName
 
 
 class DeletionForm(PageForm):
@@ -68,16 +75,25 @@ def dataset_page(
     session: SessionDep,
     principal: PrincipalDep,
     dataset: DatasetDep,
+    pseudonyms: PseudonymsDep,
     query: Annotated[VersionQuery, Query()],
 ) -> HTMLResponse:
     """One dataset: what its labels look like before any training, its versions, and how to train on it."""
-    return page(request, "dataset/page.html", **dataset_values(session, principal, dataset, query.version))
+    values = dataset_values(session, principal, dataset, query.version)
+    return page(request, "dataset/page.html", pseudonyms=pseudonyms, **values)
 
 
 @router.post("/datasets/{dataset_id}/annotations")
 async def append_rows(request: Request, session: SessionDep, dataset: DatasetDep) -> Response:
     """The form that appends a file."""
     return _uploaded(request, await _received(request, _APPENDS, partial(datasets.append_rows, session, dataset)))
+
+
+@router.post("/datasets/{dataset_id}/rename")
+def rename_dataset(session: SessionDep, dataset: DatasetDep, form: Annotated[RenameForm, Form()]) -> Response:
+    """The form that gives a dataset another name."""
+    datasets.change_dataset(session, dataset, DatasetChange(name=form.name))
+    return RedirectResponse(f"/datasets/{dataset.id}", 303)
 
 
 @router.post("/datasets/{dataset_id}/delete")

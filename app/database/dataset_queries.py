@@ -48,6 +48,11 @@ def find_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset 
     return session.execute(query).scalar_one_or_none()
 
 
+def rename(session: Session, dataset: Dataset, name: str) -> None:
+    session.execute(update(Dataset).where(Dataset.key == dataset.key).values(name=name))
+    session.refresh(dataset)
+
+
 def find_version(session: Session, dataset_key: int, number: int | None = None) -> DatasetVersion | None:
     """A version of a dataset, by default the newest."""
     query = select(DatasetVersion).where(DatasetVersion.dataset_key == dataset_key)

@@ -17,7 +17,9 @@ from app.errors import Unprocessable
 from realm_core.annotations import Task
 
 
-def diff_download(session: Session, dataset: Dataset, older: DatasetVersion, newer: DatasetVersion) -> Response:
+def diff_download(
+    session: Session, dataset: Dataset, older: DatasetVersion, newer: DatasetVersion, *, pseudonyms: bool
+) -> Response:
     """Counts, then the labels. Raises Unprocessable unless the versions come in their order."""
     if older.number > newer.number:
         detail = f"Name the older version first: …/versions/{newer.number}/diff/{older.number}."
@@ -29,19 +31,20 @@ def diff_download(session: Session, dataset: Dataset, older: DatasetVersion, new
         "newer": f"{dataset.id}@{newer.number}",
         "counts": {"items": newer.n_items - older.n_items, "added": added, "superseded": superseded},
     }
-    return StreamingResponse(_json(head, dataset, older.number, newer.number), media_type="application/json")
+    rows = _changes(dataset, older.number, newer.number, pseudonyms)
+    return StreamingResponse(_json(head, rows), media_type="application/json")
 
 
-def _json(head: dict[str, Any], dataset: Dataset, older: int, newer: int) -> Iterator[str]:
+def _json(head: dict[str, Any], blocks: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     yield json.dumps(head).removesuffix("}") + ', "data": ['
     separator = "\n"
-    for rows in _changes(dataset, older, newer):
+    for rows in blocks:
         yield separator + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
         separator = ",\n"
     yield "\n]}"
 
 
-def _changes(dataset: Dataset, older: int, newer: int) -> Iterator[list[dict[str, Any]]]:
+def _changes(dataset: Dataset, older: int, newer: int, pseudonyms: bool) -> Iterator[list[dict[str, Any]]]:
     """The labels that went and then those that came, some thousands at a time."""
     with transaction() as session:
         tasks = annotation_queries.load_tasks(session, dataset.key, newer)
@@ -49,15 +52,15 @@ def _changes(dataset: Dataset, older: int, newer: int) -> Iterator[list[dict[str
         came = annotation_queries.stream_added(session, dataset.key, older, newer)
         parts = chain((("superseded", rows) for rows in went), (("added", rows) for rows in came))
         for change, rows in parts:
-            yield [_change(change, row, tasks[row.task]) for row in rows]
+            yield [_change(change, row, tasks[row.task], pseudonyms) for row in rows]
 
 
-def _change(change: str, row: Any, task: Task) -> dict[str, Any]:
+def _change(change: str, row: Any, task: Task, pseudonyms: bool) -> dict[str, Any]:
     return {
         "change": change,
         "item_id": row.item_id,
         "prompt": row.prompt,
         "task": task.name,
-        "annotator": row.annotator,
+        "annotator": f"ann_{row.annotator_id}" if pseudonyms else row.annotator,
         "label": (task.answers if row.options is None else row.options)[row.label],
     }

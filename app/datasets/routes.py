@@ -20,8 +20,10 @@ from app.datasets.receiving import FORM, MEDIA_TYPES, Receiver, media_type
 from app.datasets.schemas import (
     AppendParameters,
     AppendQuery,
+    DatasetChange,
     DatasetObject,
     DeletionQuery,
+    DiffQuery,
     ExportQuery,
     StatisticsObject,
     UploadedDataset,
@@ -104,6 +106,12 @@ def get_dataset(session: SessionDep, dataset: DatasetDep) -> DatasetObject:
     return service.dataset_object(session, dataset)
 
 
+@router.patch("/{dataset_id}")
+def change_dataset(session: SessionDep, dataset: DatasetDep, change: DatasetChange) -> DatasetObject:
+    """Give a dataset another name. What its versions say never changes."""
+    return service.change_dataset(session, dataset, change)
+
+
 @router.delete("/{dataset_id}", status_code=204)
 def delete_dataset(session: SessionDep, dataset: DatasetDep, query: Annotated[DeletionQuery, Query()]) -> None:
     """Delete a dataset. Finished jobs keep their report and model, without prompts; `cascade` deletes them too."""
@@ -135,10 +143,16 @@ def get_statistics(
     response_class=Response,
     responses={200: {"content": {"application/json": {"schema": VersionDiff.model_json_schema()}}}},
 )
-def compare_versions(session: SessionDep, dataset: DatasetDep, older: VersionNumber, newer: VersionNumber) -> Response:
+def compare_versions(
+    session: SessionDep,
+    dataset: DatasetDep,
+    older: VersionNumber,
+    newer: VersionNumber,
+    query: Annotated[DiffQuery, Query()],
+) -> Response:
     """What changed from one version to a later one: how much, then every label that came or went."""
     first, second = (service.get_version(session, dataset, number) for number in (older, newer))
-    return changes.diff_download(session, dataset, first, second)
+    return changes.diff_download(session, dataset, first, second, pseudonyms=query.pseudonyms)
 
 
 @router.post("/{dataset_id}/annotations", status_code=201, openapi_extra=request_body(AppendParameters, AppendQuery))

@@ -18,6 +18,7 @@ _LABELS = (
     "task. Other labels are refused. By default the answers are the labels that are seen."
 )
 _IGNORED = 'Labels that are none, such as ["unsure"]; their rows are left out.'
+_PSEUDONYMS = "Call annotators by their opaque ids instead of their names."
 _ON_ERROR = "`abort`: one bad row and nothing is kept. `skip`: the good rows are kept, the bad ones listed."
 
 
@@ -68,7 +69,19 @@ class VersionQuery(BaseModel):
 
 class ExportQuery(VersionQuery):
     format: Literal["csv", "jsonl"] = "csv"
-    pseudonyms: bool = Field(False, description="Call annotators by their opaque ids instead of their names.")
+    pseudonyms: bool = Field(False, description=_PSEUDONYMS)
+
+
+class DiffQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    pseudonyms: bool = Field(False, description=_PSEUDONYMS)
+
+
+class DatasetChange(BaseModel):
+    """What is to be different; the rest stays. What a dataset says never changes: append rows for that."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: DatasetName | None = None
 
 
 class DeletionQuery(BaseModel):

@@ -16,6 +16,7 @@ from app.datasets import append, intake
 from app.datasets.receiving import Upload
 from app.datasets.schemas import (
     AppendParameters,
+    DatasetChange,
     DatasetObject,
     StatisticsObject,
     UploadedDataset,
@@ -194,6 +195,15 @@ def statistics(session: Session, dataset: Dataset, version: DatasetVersion) -> S
         found = describe(session, dataset, version.number, count_version(session, dataset, version.number))
         dataset_queries.keep_statistics(session, version, found)
     return StatisticsObject(dataset=dataset.id, version=version.number, **found)
+
+
+def change_dataset(session: Session, dataset: Dataset, change: DatasetChange) -> DatasetObject:
+    """Change what the request names. Raises Conflict while rows are being appended."""
+    if change.name is not None:
+        with _busy_as_conflict():
+            dataset_queries.lock_for_append(session, dataset)
+        dataset_queries.rename(session, dataset, change.name)
+    return dataset_object(session, dataset)
 
 
 def delete_dataset(session: Session, dataset: Dataset, *, cascade: bool) -> None:

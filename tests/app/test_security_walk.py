@@ -23,6 +23,7 @@ PUBLIC_MOUNTS = {"/static"}
 BODIES: dict[str, Any] = {"/v1/models/{model_id}/predict": {"inputs": "x"}}
 FORMS: dict[str, Any] = {
     "/datasets/{dataset_id}/jobs": {"version": "1", "model": "minilm"},
+    "/datasets/{dataset_id}/rename": {"name": "theirs"},
     "/jobs/{job_id}/annotators/{annotator_id}/decisions": {"action": "keep"},
 }
 

@@ -145,6 +145,54 @@ def test_a_dataset_is_deleted_unless_a_job_needs_it(browser: Browser, client: Te
     assert "A job on this dataset is not finished" in text_of(answer.text)
 
 
+def test_a_dataset_is_renamed(browser: Browser, client: TestClient, project: ProjectKeys) -> None:
+    page = send(client, browser.open("/datasets/new"), "/datasets", 200, **MAPPING)
+    path = dataset_path(page)
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+
+    def rename(name: str) -> tuple[int, str]:
+        answer = client.post(f"{path}/rename", data={"csrf_token": token, "name": name}, headers=HTML)
+        return answer.status_code, answer.text
+
+    status, page = rename("spring <b>&</b> summer")
+    assert status == 200
+    assert "<h1><bdi>spring &lt;b&gt;&amp;&lt;/b&gt; summer</bdi></h1>" in page
+    assert "spring <b>" in html.unescape(browser.open("/datasets"))
+    for name in ("", "   ", "x" * 201):
+        status, page = rename(name)
+        assert (status, "name" in text_of(page)) == (422, True), name
+    assert "spring" in browser.open(path)
+    assert "Rename this dataset" not in Browser(client, project.viewer_key).open(path)
+
+
+def test_downloads_follow_the_switch_to_pseudonyms(browser: Browser, client: TestClient) -> None:
+    page = send(client, browser.open("/datasets/new"), "/datasets", 200, **MAPPING)
+    more = "annotator,label,prompt\nana,yes,Is number 0 to be kept?\nbo,no,Is number 99 to be kept?\n"
+    page = send(client, page, f"{dataset_path(page)}/annotations", 200, more, name="", labels="")
+    path = dataset_path(page)
+
+    def downloads(page: str) -> list[str]:
+        addresses = re.findall(rf'href="(/v1{path}/[^"]+)" download', page)
+        assert len(addresses) == 5  # two versions as two kinds of file, and what changed between them
+        return [client.get(html.unescape(address)).text for address in addresses]
+
+    assert "by their names" in page
+    assert all(re.search(r"\bana\b", text) for text in downloads(page))
+    page = browser.press(page, "/pseudonyms")
+    assert "by pseudonym, such as ann_7" in page
+    for text in downloads(page):
+        assert re.search(r"\b(ana|bo)\b", text) is None
+        assert re.search(r"\bann_\d+\b", text)
+    assert all("ana" in text for text in downloads(browser.press(page, "/pseudonyms")))
+
+
+def test_the_switch_leads_nowhere_else(browser: Browser, client: TestClient) -> None:
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', browser.open("/datasets"))[0]
+    for back in ("https://evil.example", "//evil.example", "/jobs/../x", "/login", "javascript:alert(1)"):
+        answer = client.post("/pseudonyms", data={"csrf_token": token, "back": back}, headers=HTML)
+        assert answer.status_code == 422, back
+
+
 def test_pages_of_others_are_not_found(browser: Browser, client: TestClient, project: ProjectKeys) -> None:
     from tests.conftest import make_project
 

@@ -126,7 +126,7 @@ def test_a_decision_needs_the_token_and_an_action(reports: Reports) -> None:
 
 def test_pseudonyms_hide_every_name(reports: Reports) -> None:
     page = reports.browser.open(f"/jobs/{reports.job.id}")
-    assert reports.send("/pseudonyms", page, job_id=reports.job.id, pseudonyms="true") == 303
+    assert reports.send("/pseudonyms", page, back=f"/jobs/{reports.job.id}", pseudonyms="true") == 303
     path, _ = re.search(rf"(/jobs/{reports.job.id}/annotators/(ann_\d+))", page).groups()  # type: ignore[union-attr]
     try:
         compared = f"/compare?with={reports.other.id}"
@@ -143,7 +143,7 @@ def test_pseudonyms_hide_every_name(reports: Reports) -> None:
         assert "boris" not in reports.browser.open(f"/v1/fine_tuning/jobs/{reports.job.id}/report.html")
         assert path.rpartition("/")[2] in text_of(reports.browser.open(path))
     finally:
-        assert reports.send("/pseudonyms", page, job_id=reports.job.id) == 303
+        assert reports.send("/pseudonyms", page, back=f"/jobs/{reports.job.id}") == 303
     assert "boris" in reports.browser.open(f"/jobs/{reports.job.id}")
 
 
