@@ -17,6 +17,7 @@ from realm_core.cross_fitting import ZeroShot, calibrate_zero_shot
 from realm_core.known_gold import relabelled
 from realm_core.topics import topics
 from realm_core.truth_choice import best_truth, renamed_by_words
+from realm_core.words_or_crowd import contradicted_tasks, supported_tasks, words_are_meant
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,16 @@ NOT_COMPARED = (
     "The channels scalar and per_task were not tried, since they are one_coin for annotators who are never worse than "
     "chance, nor was prompt, which only a training of its own could judge."
 )
+OVERRULED = (
+    "Most annotators are worse than chance by what the model knows of the answers' names, though their labels agree "
+    "with each other. The names explain the labels far better than other words would, so they are believed. If most "
+    "annotators should be right, check that each answer's name says what its label means."
+)
+LEFT_OUT = (
+    "Before training, what this model makes of the answers' names says that most annotators are worse than chance, and "
+    "is not believed: nearly all of them would be, or other words explain the labels as well. So the names are left "
+    "out, and the annotators are taken to be better than chance on average."
+)
 
 
 class NotIdentifiable(Exception):
@@ -37,10 +48,16 @@ class NotIdentifiable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a model makes of the prompts before it learns from their labels: `embeddings` (N, E), and its answers."""
+    """What a model makes of the prompts before it learns from their labels: `embeddings` (N, E), and its answers.
+
+    `overruled`: tasks whose crowd is worse than chance by the answers' words, though not by its labels, and the words
+    are believed. `meaningless`: the same, but the words are not believed, and left out.
+    """
 
     embeddings: NDArray[np.float32]
     zero_shot: ZeroShot
+    overruled: tuple[int, ...] = ()
+    meaningless: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +112,16 @@ def prepare(
         informative = relabelled(informative)
     z = topics(reading.embeddings)
     channel = _start_channel(scorer, informative, z, zero_shot, plan, config)
-    words = _start_in_words(zero_shot, continues)
+    words = _start_in_words(reading, continues)
     return Preparation(plan, reasons, channel, informative, z, replace(reading, zero_shot=zero_shot), words)
 
 
-def _start_in_words(zero_shot: ZeroShot, continues: bool) -> str:
+def _start_in_words(reading: Reading, continues: bool) -> str:
+    zero_shot = reading.zero_shot
     if continues:
         return "The answers go on from the fine-tuned model, which knows the same tasks."
+    if reading.meaningless:
+        return LEFT_OUT
     if zero_shot.scale == 0:
         return "Before training, the meaning of the answers' names does not explain the labels, and is left out."
     sure = float(np.exp(zero_shot.log_p).max(axis=1).mean())
@@ -157,11 +177,19 @@ def _read(scorer: Scorer, annotations: Annotations, *, continues: bool) -> Readi
     except UnreadableInput as error:
         raise NotIdentifiable(str(error)) from error
     embeddings, scores = scorer.read(encoded)
-    scales = (1.0,) if continues else scorer.zero_shot_scales
-    zero_shot = calibrate_zero_shot(without_constant(annotations), scores, scales)
-    if not continues:
-        scorer.start_at(zero_shot.scale)
-    return Reading(embeddings, zero_shot)
+    labels = without_constant(annotations)
+    if continues:
+        return Reading(embeddings, calibrate_zero_shot(labels, scores, (1.0,)))
+    zero_shot = calibrate_zero_shot(labels, scores, scorer.zero_shot_scales)
+    contradicted = contradicted_tasks(labels, zero_shot)
+    supported = set(contradicted).intersection(supported_tasks(labels, zero_shot))
+    meant = [task for task in supported if words_are_meant(scorer, labels, embeddings, scores, task)]
+    meaningless = [task for task in contradicted if task not in meant]
+    if meaningless:
+        left_out = np.isin(annotations.item_task, meaningless)[:, None] & np.isfinite(scores)
+        zero_shot = calibrate_zero_shot(labels, np.where(left_out, 0.0, scores), scorer.zero_shot_scales)
+    scorer.start_at(zero_shot.scale, meaningless)
+    return Reading(embeddings, zero_shot, tuple(meant), tuple(meaningless))
 
 
 def _start_channel(

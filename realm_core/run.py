@@ -14,6 +14,7 @@ from realm_core.config import Reasons, TrainingConfig
 from realm_core.cross_fitting import cross_fit, cross_fit_plain
 from realm_core.known_gold import use_gold
 from realm_core.preparation import (
+    OVERRULED,
     NotIdentifiable,
     Preparation,
     Reading,
@@ -22,6 +23,7 @@ from realm_core.preparation import (
     refuse_unanswerable,
 )
 from realm_core.reliability import Report, build_report
+from realm_core.words_or_crowd import expertise_of_labels
 
 if TYPE_CHECKING:
     from realm_core.channels import Channel
@@ -75,6 +77,7 @@ _SEEN_BEFORE = (
     "The model that this job continues from may have learned from the same prompts, and what it was fine-tuned from "
     "cannot be found to judge them instead. The report's intervals are too narrow, and are marked in_sample."
 )
+_GUESSWORK = 0.01  # mean product of expertises that says nothing: a crowd of guessers ends on either side of chance
 
 
 def run(
@@ -172,6 +175,9 @@ def _train(
         scorer.add_adapters(plan.lora_rank)
         scorer.to(team.device)
     observer.event(start.words, data={"zero_shot_scale": start.reading.zero_shot.scale})
+    if start.reading.overruled:
+        names = [annotations.tasks[task].name for task in start.reading.overruled]
+        observer.event(OVERRULED, level="warn", data={"tasks": names})
     events = FitEvents(
         progress=_within(observer, "training", _TRAINING), metrics=observer.metrics, checkpoint=observer.checkpoint
     )
@@ -266,22 +272,17 @@ def _trained_accuracy(scorer: Scorer, channel: Channel, start: Preparation) -> F
     return np.asarray(channel.accuracy().double().cpu())
 
 
-def mean_expertise(annotations: Annotations, accuracy: FloatArray) -> float:
-    """Expertise (K·a − 1)/(K − 1) averaged over the labels; negative: the crowd is worse than chance. (R, T)"""
-    task = annotations.item_task[annotations.item]
-    n_answers = annotations.answer_counts[annotations.item]
-    right = accuracy[annotations.annotator, task]
-    return float(np.mean((n_answers * right - 1) / np.maximum(n_answers - 1, 1)))
-
-
 def refuse_mirrored(annotations: Annotations, before: FloatArray, after: FloatArray) -> None:
     """Refuse a model that learned the mirror image of the truth, which explains the labels as well as the truth does.
 
-    before, after (R, T): accuracies where training started (words and labels) and ended. Raises NotIdentifiable.
+    before, after (R, T): accuracies where training started (words and labels) and ended. Mirrored: the crowd goes from
+    one side of chance to the other, and so do the annotators that differ most from it. Raises NotIdentifiable.
     """
-    if mean_expertise(annotations, after) < 0 <= mean_expertise(annotations, before):
+    start, end = expertise_of_labels(annotations, before), expertise_of_labels(annotations, after)
+    if start.mean() * end.mean() < 0 and (start * end).mean() < -_GUESSWORK:
+        side, was = ("worse", "better") if end.mean() < 0 else ("better", "worse")
         raise NotIdentifiable(
-            "Training ended with a crowd that is worse than chance, which the labels before training do not say: the "
-            "model has probably learned every answer upside down, and is not kept. Describe the answers in words "
-            "(labels), or add annotators who answer the same prompts."
+            f"Training ended with a crowd that is {side} than chance, where labels and words say before training that "
+            f"it is {was}: the model has probably learned every answer upside down, and is not kept. Describe the "
+            "answers in words (labels), or add annotators who answer the same prompts."
         )

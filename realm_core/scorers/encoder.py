@@ -7,13 +7,15 @@ meaning of the words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from realm_core.annotations import Task
+from realm_core.annotations import Annotations, FloatArray, Task
 from realm_core.scorers.inputs import EncodedPrompt, Inputs, pad
 from realm_core.scorers.scorer import Scorer
 
@@ -59,10 +61,19 @@ class EncoderScorer(Scorer):
         return embeddings
 
     @torch.no_grad()
-    def start_at(self, scale: float) -> None:
+    def start_at(self, scale: float, meaningless: Collection[int] = ()) -> None:
         super().start_at(max(scale, self.zero_shot_scales[0]))
-        for answers in self.answers:
-            answers *= scale
+        for task, answers in enumerate(self.answers):
+            answers *= 1.0 if task in meaningless else scale
+
+    def scores_with(self, annotations: Annotations, embeddings: NDArray[np.float32]) -> FloatArray:
+        if any(own is not None for own in annotations.options or ()):
+            return super().scores_with(annotations, embeddings)
+        scores = np.full((annotations.n_items, int(annotations.answer_counts.max(initial=0))), -np.inf)
+        for number, task in enumerate(annotations.tasks):
+            rows = np.flatnonzero(annotations.item_task == number)
+            scores[rows, : len(task.answers)] = embeddings[rows] @ self._embed(task.descriptions).cpu().numpy().T
+        return scores
 
     @property
     def scores_pairs(self) -> bool:

@@ -14,7 +14,7 @@ the strings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from realm_core.annotations import FloatArray
+from realm_core.annotations import FloatArray, Task
 from realm_core.scorers.answer_tokens import AnswerTokens, letters
 from realm_core.scorers.inputs import EncodedPrompt, Inputs, UnreadableInput, pad
 from realm_core.scorers.scorer import Scorer
@@ -50,10 +50,11 @@ class LanguageModelScorer(Scorer):
         if not self.ends_input:
             after = []
         of_options = iter(self.tokens_of([_list_of(own) for own in options if own is not None]))
+        lists = self._lists(self.tasks)
         encoded = []
         for ids, task, own in zip(self.tokens_of(prompts), tasks, options, strict=True):
             answers = self.tasks[task].descriptions if own is None else own
-            rest = [*(self._lists[task] if own is None else next(of_options)), *after]
+            rest = [*(lists[task] if own is None else next(of_options)), *after]
             room = self._room(len(before) + len(rest), len(answers))
             encoded.append(
                 EncodedPrompt(
@@ -67,10 +68,10 @@ class LanguageModelScorer(Scorer):
             )
         return encoded
 
-    @cached_property
-    def _lists(self) -> list[list[int]]:
+    @lru_cache(maxsize=2)  # noqa: B019 (as long-lived as the scorer)
+    def _lists(self, tasks: tuple[Task, ...]) -> list[list[int]]:
         """The tokens of each task's list of answers."""
-        return self.tokens_of([_list_of(task.descriptions) for task in self.tasks])
+        return self.tokens_of([_list_of(task.descriptions) for task in tasks])
 
     def _room(self, n_fixed: int, n_answers: int) -> int:
         """Tokens that a prompt may have beside the list of its answers."""

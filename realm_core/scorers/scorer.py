@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -77,8 +77,11 @@ class Scorer(nn.Module):
         self.tasks = tuple(tasks)
 
     @torch.no_grad()
-    def start_at(self, scale: float) -> None:
-        """Multiply the logits, which sharpens (or flattens) what the scorer says."""
+    def start_at(self, scale: float, meaningless: Collection[int] = ()) -> None:
+        """Multiply the logits, which sharpens (or flattens) what the scorer says.
+
+        `meaningless` are tasks whose answers' words say nothing; where answers are vectors, theirs stay as they are.
+        """
         self.log_scale.fill_(math.log(max(scale, _SMALLEST_SCALE)))
 
     @property
@@ -144,6 +147,17 @@ class Scorer(nn.Module):
             scores[rows, : inputs.width] = logits.masked_fill(inputs.beyond(), -torch.inf).double().cpu().numpy()
         self.train(was_training)
         return embeddings, scores
+
+    def scores_with(self, annotations: Annotations, embeddings: NDArray[np.float32]) -> FloatArray:
+        """Logits (N, Kmax) as `read` gives them, were the answers described as `annotations` describe them.
+
+        `embeddings` (N, E) are those that `read` gave. Answers start anew.
+        """
+        tasks = self.tasks
+        self.start_answers(annotations.tasks)
+        _, scores = self.read(self.encode_items(annotations))
+        self.start_answers(tasks)
+        return scores
 
     def tokens_of(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts as they are, without special tokens."""

@@ -216,7 +216,10 @@ def test_a_start_below_chance_does_not_ship_a_flipped_model(tiny_bert: Path, tmp
     after = channel.accuracy().double().numpy()
     with pytest.raises(NotIdentifiable, match="upside down"):  # …and is not kept
         refuse_mirrored(annotations, np.full((2, 1), 0.7), after)
-    refuse_mirrored(annotations, np.full((2, 1), 0.7), np.full((2, 1), 0.8))
+    with pytest.raises(NotIdentifiable, match=r"better than chance, where .* it is worse"):
+        refuse_mirrored(annotations, np.array([[0.3], [0.1]]), np.array([[0.7], [0.9]]))
+    for start, end in (((0.7, 0.7), (0.8, 0.9)), ((0.52, 0.51), (0.48, 0.49)), ((0.9, 0.05), (0.8, 0.5))):
+        refuse_mirrored(annotations, np.array([start]).T, np.array([end]).T)  # better, guessers, none below chance
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tiny_bert: Path, tmp_path: Path) -> None:
