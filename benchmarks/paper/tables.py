@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from benchmarks.paper.result_files import ResultFiles
 from benchmarks.paper.settings import METHODS, Method, Setting
 from benchmarks.paper.training_runs import Conditions
+from realm_core.annotations import FloatArray
 
 TITLES = {
     "1": "Table 1: uniform noise, three expertise distributions",
@@ -24,6 +26,7 @@ TITLES = {
     "figure": "Figure 1: distribution ①, accuracy at the end of the curves",
     "prototype": "Systematic noise in the two settings of the prototype (not in the paper): .9, .1, .1 and .7, .5, .4",
 }
+COMPARED: tuple[tuple[Method, Method], ...] = (("default", "noisy"), ("paper", "noisy"), ("default", "paper"))
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,16 @@ class Cell:
     frozen: bool
     annotators: int
     expertise_learning_rate: float | None
-    values: tuple[float, ...]
+    by_seed: dict[int, float]
 
     @property
     def row(self) -> tuple[Any, ...]:
         """What tells this row of a table from others; a method is a column."""
         rate = "" if self.expertise_learning_rate is None else f"{self.expertise_learning_rate:g}"
         return self.dataset, self.distribution, self.noise, self.mode, self.annotators, rate
+
+
+Rows = dict[tuple[Any, ...], dict[str, Cell]]
 
 
 def cells_of(
@@ -60,18 +66,19 @@ def cells_of(
     for setting in settings:
         for method in setting.methods:
             found = results.runs(setting, method)
-            runs = [found[seed] for seed in seeds if seed in found]
+            runs = {seed: found[seed] for seed in seeds if seed in found}
             if not runs:
                 continue
             parts = setting.datasets if table == "8" else ("+".join(setting.datasets),)
             for part in parts:
-                values = [r["by_dataset"][part] if table == "8" else r["accuracy"] for r in runs]
-                yield _cell(table, setting, method, part, values, conditions)
+                by_seed = {s: r["by_dataset"][part] if table == "8" else r["accuracy"] for s, r in runs.items()}
+                yield _cell(table, setting, method, part, by_seed, conditions)
 
 
 def _cell(
-    table: str, setting: Setting, method: Method, dataset: str, values: Sequence[float], conditions: Conditions
+    table: str, setting: Setting, method: Method, dataset: str, by_seed: dict[int, float], conditions: Conditions
 ) -> Cell:
+    values = list(by_seed.values())
     return Cell(
         table=table,
         size=conditions.model,
@@ -87,46 +94,81 @@ def _cell(
         frozen=conditions.frozen,
         annotators=setting.annotators,
         expertise_learning_rate=setting.expertise_learning_rate,
-        values=tuple(values),
+        by_seed=by_seed,
     )
 
 
-def verdict(default: Cell, noisy: Cell) -> str:
-    """Whether our default wins over noisy fine-tuning by more than the standard error of the difference over seeds."""
-    n = min(len(default.values), len(noisy.values))
-    difference = np.array(default.values[:n]) - np.array(noisy.values[:n])
-    error = float(np.std(difference, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+def differences(ours: Cell, other: Cell) -> FloatArray:
+    """By how much ours is more accurate, of each seed that both have."""
+    return np.array([ours.by_seed[seed] - other.by_seed[seed] for seed in ours.by_seed if seed in other.by_seed])
+
+
+def verdict(ours: Cell, other: Cell) -> str:
+    """Whether ours wins by more than the standard error of the difference over seeds."""
+    difference = differences(ours, other)
+    if len(difference) < 2:
+        return "one seed"
+    error = float(np.std(difference, ddof=1) / np.sqrt(len(difference)))
     if not abs(difference.mean()) > error:
-        return "tie" if n > 1 else "one seed"
+        return "tie"
     return "win" if difference.mean() > 0 else "**loss**"
 
 
 def markdown(cells: Sequence[Cell]) -> str:
     """All tables, accuracy in percent as mean ± standard deviation; of one seed where there is no deviation."""
-    parts = []
-    for table in TITLES:
-        rows: dict[tuple[Any, ...], dict[str, Cell]] = {}
-        for cell in cells:
-            if cell.table == table:
-                rows.setdefault(cell.row, {})[cell.method] = cell
-        if rows:
-            parts.append(f"### {TITLES[table]}\n\n{_table(rows)}")
-    return "\n".join(parts)
+    parts = [f"### {TITLES[table]}\n\n{_table(rows)}" for table, rows in _rows(cells).items()]
+    return "\n".join([*parts, f"### Who wins\n\n{_tally(cells)}"] if parts else [])
 
 
-def _table(rows: dict[tuple[Any, ...], dict[str, Cell]]) -> str:
-    heading = ["set", "distribution", "noise", "mode", "annotators", "expertise lr", *METHODS, "default vs. noisy"]
+def _rows(cells: Sequence[Cell]) -> dict[str, Rows]:
+    """The cells of each table that has some, by row and method."""
+    tables: dict[str, Rows] = {table: {} for table in TITLES}
+    for cell in cells:
+        tables[cell.table].setdefault(cell.row, {})[cell.method] = cell
+    return {table: rows for table, rows in tables.items() if rows}
+
+
+def _tally(cells: Sequence[Cell]) -> str:
+    """How often who wins, by table and over all settings (each once; those of Table 8 are Table 3's, by set)."""
+    tables = _rows(cells)
+    everything = {row: of_row for table, rows in tables.items() if table != "8" for row, of_row in rows.items()}
+    heading = ["table", "compared", "settings", "wins", "ties", "losses", "one seed", "mean difference in points"]
+    lines = [heading, ["---"] * len(heading)]
+    for table, rows in [*tables.items(), ("all", everything)]:
+        for ours, other in COMPARED:
+            if pairs := [pair for of_row in rows.values() if (pair := _pair(of_row, ours, other))]:
+                count = Counter(verdict(*pair) for pair in pairs)
+                mean = 100 * np.mean([differences(*pair).mean() for pair in pairs])
+                numbers = [str(count[word]) for word in ("win", "tie", "**loss**", "one seed")]
+                lines.append([table, f"{ours} vs. {other}", str(len(pairs)), *numbers, f"{mean:+.1f}"])
+    return _lines(lines)
+
+
+def _pair(of_row: dict[str, Cell], ours: Method, other: Method) -> tuple[Cell, Cell] | None:
+    """Two cells of a row that have a seed in common."""
+    if ours not in of_row or other not in of_row:
+        return None
+    pair = of_row[ours], of_row[other]
+    return pair if len(differences(*pair)) else None
+
+
+def _lines(cells: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+
+
+def _table(rows: Rows) -> str:
+    versus = [f"{ours} vs. {other}" for ours, other in COMPARED]
+    heading = ["set", "distribution", "noise", "mode", "annotators", "expertise lr", *METHODS, *versus]
     body = [[*map(str, row), *_numbers(of_row)] for row, of_row in sorted(rows.items(), key=lambda pair: str(pair[0]))]
     keep = [i for i in range(len(heading)) if any(line[i] not in ("", "–") for line in body)]
-    lines = [[line[i] for i in keep] for line in (heading, ["---"] * len(heading), *body)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return _lines([[line[i] for i in keep] for line in (heading, ["---"] * len(heading), *body)])
 
 
 def _numbers(of_row: dict[str, Cell]) -> list[str]:
     cells = [of_row.get(method) for method in METHODS]
     shown = ["–" if c is None else _mean_and_deviation(c) for c in cells]
-    default, noisy = of_row.get("default"), of_row.get("noisy")
-    return [*shown, "–" if default is None or noisy is None else verdict(default, noisy)]
+    pairs = [_pair(of_row, ours, other) for ours, other in COMPARED]
+    return [*shown, *(verdict(*pair) if pair else "–" for pair in pairs)]
 
 
 def _mean_and_deviation(cell: Cell) -> str:
@@ -135,4 +177,4 @@ def _mean_and_deviation(cell: Cell) -> str:
 
 
 def as_json(cells: Sequence[Cell]) -> dict[str, Any]:
-    return {"cells": [{k: v for k, v in asdict(cell).items() if k != "values"} for cell in cells]}
+    return {"cells": [{k: v for k, v in asdict(cell).items() if k != "by_seed"} for cell in cells]}

@@ -238,8 +238,8 @@ def test_options_of_prompts_are_aggregated_by_position() -> None:
 
 
 def _cell(method: str, *values: float) -> Cell:
-    mean = float(np.mean(values))
-    return Cell("1", "minilm", "s", "1", "uniform", "shared", method, mean, 0.0, len(values), 1, True, 3, None, values)
+    by_seed, mean = dict(enumerate(values)), float(np.mean(values))
+    return Cell("1", "minilm", "s", "1", "uniform", "shared", method, mean, 0.0, len(values), 1, True, 3, None, by_seed)
 
 
 def test_a_verdict_needs_more_than_the_standard_error() -> None:
@@ -248,6 +248,22 @@ def test_a_verdict_needs_more_than_the_standard_error() -> None:
     assert verdict(_cell("default", 0.4, 0.5, 0.61), noisy) == "**loss**"
     assert verdict(_cell("default", 0.6, 0.5, 0.71), noisy) == "tie"
     assert verdict(_cell("default", 0.9), _cell("noisy", 0.1)) == "one seed"
+    assert verdict(_cell("default", 0.9), noisy) == "one seed"
+    only_later = replace(_cell("default", 0.7), by_seed={1: 0.7, 2: 0.81})
+    assert verdict(only_later, noisy) == "win"
+
+
+def test_the_tally_counts_each_setting_once() -> None:
+    noisy, paper = _cell("noisy", 0.5, 0.6, 0.7), _cell("paper", 0.6, 0.7, 0.81)
+    default = _cell("default", 0.6, 0.5, 0.71)
+    cells = [noisy, paper, default, *(replace(one, table="2") for one in (noisy, paper, default))]
+    cells += [replace(one, table="8") for one in (noisy, default)]
+    cells += [replace(noisy, noise="systematic"), replace(default, noise="systematic", by_seed={7: 0.9})]
+    text = markdown(cells)
+    assert "| all | default vs. noisy | 1 | 0 | 1 | 0 | 0 | +0.3 |" in text
+    assert "| all | paper vs. noisy | 1 | 1 | 0 | 0 | 0 | +10.3 |" in text
+    assert "| 8 | default vs. noisy | 1 | 0 | 1 | 0 | 0 | +0.3 |" in text
+    assert "| 2 | default vs. paper | 1 |" in text
 
 
 def test_cells_are_means_over_the_seeds_that_there_are(tmp_path: Path) -> None:
