@@ -86,6 +86,10 @@ def get_counters() -> Counters:
     return Counters(connection_url())
 
 
+def requests_are_counted() -> bool:
+    return get_settings().requests_per_minute > 0
+
+
 def count_request(principal: Principal) -> Allowance | None:
     """Count a request of a key; None when requests are not limited. Raises TooManyRequests."""
     limit = get_settings().requests_per_minute

@@ -14,11 +14,12 @@ from starlette.concurrency import run_in_threadpool
 
 from app.errors import RealmError, TooManyRequests, Unprocessable
 from app.inference.engine import Answered, Inference, Scores
-from app.inference.questions import Question, look_up, read_question, read_windows
+from app.inference.questions import Body, Question, look_up, read_body, read_windows
 from app.inference.schemas import InputFault, PredictOptions
 
 WINDOWS_IN_WORK = 2  # the model is busy with one while the other is read and tokenized
-FEW_INPUTS = 8  # are written sooner than a thread starts
+SMALL_BODY_BYTES = 16 * 1024  # are read sooner than a thread starts
+FEW_INPUTS = 8  # are written sooner
 FULL_QUEUE_SECONDS = 0.1  # between two tries of a window for which there was no room
 SPOOL_BYTES = 1024**2  # of an NDJSON body are kept in memory, the rest on disk
 
@@ -33,7 +34,8 @@ async def predict(
     inference: Inference, project_id: str, model_id: str, body: bytes
 ) -> tuple[list[Answer] | Answer, dict[str, str]]:
     """The answer to a JSON body, and its headers. A bad input has its error in its slot; one that came alone raises."""
-    question = await run_in_threadpool(read_question, project_id, model_id, body)
+    asked = read_body(body) if len(body) <= SMALL_BODY_BYTES else await run_in_threadpool(read_body, body)
+    question = await look_up(project_id, model_id, asked)
     answered = await inference.answer(question)
     if question.single and isinstance(fault := answered.answers[0], InputFault):
         failed = InferenceFailed if fault.code == InferenceFailed.code else Unprocessable
@@ -71,7 +73,7 @@ async def predict_lines(
     The first of them are there before this returns, so that a fault of the whole request is raised, not streamed. The
     body is read to its end before that: many clients read no answer until they have sent everything.
     """
-    question = await run_in_threadpool(look_up, project_id, model_id, options, [], single=False)
+    question = await look_up(project_id, model_id, Body(options, [], single=False))
     windows = _answer_windows(inference, question, body)
     first = await anext(windows, b"")
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.database import model_queries
+from app.database.recent import Recent
 from app.database.session import transaction
 from app.errors import BadRequest, PayloadTooLarge, Unprocessable
 from app.inference import service
@@ -25,6 +26,7 @@ LINES_PER_WINDOW = 256
 _ANNOTATOR_ID = re.compile(r"ann_[1-9][0-9]{0,8}")
 
 Item = PredictItem | InputFault
+_FILES: Recent[tuple[str, str], tuple[str, int]] = Recent()  # of models, by project and id or alias
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,17 @@ class Question:
     single: bool
 
 
-def read_question(project_id: str, model_id: str, body: bytes) -> Question:
-    """The question of a JSON body. Raises NotFound, BadRequest, PayloadTooLarge, Unprocessable."""
+@dataclass(frozen=True)
+class Body:
+    """What a JSON body asks, before it is known of which model."""
+
+    options: PredictOptions
+    items: list[Item]
+    single: bool
+
+
+def read_body(body: bytes) -> Body:
+    """A JSON body. Raises BadRequest, PayloadTooLarge, Unprocessable."""
     try:
         request = PredictRequest.model_validate(json.loads(body))
     except ValidationError as error:
@@ -55,31 +66,47 @@ def read_question(project_id: str, model_id: str, body: bytes) -> Question:
     if len(inputs) > limit:
         detail = f"{len(inputs):,} inputs; one request may have {limit:,}. Send them as application/x-ndjson."
         raise PayloadTooLarge(detail, code="too_many_inputs", param="inputs")
-    return look_up(project_id, model_id, request, [read_item(one) for one in inputs], single=single)
+    return Body(request, [read_item(one) for one in inputs], single)
 
 
-def look_up(project_id: str, model_id: str, options: PredictOptions, items: list[Item], *, single: bool) -> Question:
-    """Find the model, in a transaction that is over before it answers: the database does not wait for models."""
-    with transaction() as session:
-        artifact, n_bytes = service.find_files(session, project_id, model_id)
-        annotator = options.annotator
-        if annotator is not None and not _ANNOTATOR_ID.fullmatch(annotator):
-            annotator = _id_of(session, project_id, annotator)
+async def look_up(project_id: str, model_id: str, asked: Body) -> Question:
+    """Find the model, in a transaction that is over before it answers: the database does not wait for models.
+
+    Raises NotFound, Unprocessable.
+    """
+    files, annotator = _FILES.get((project_id, model_id)), asked.options.annotator
+    if files is None:
+        files = await run_in_threadpool(_find_files, project_id, model_id)
+    if annotator is not None and not _ANNOTATOR_ID.fullmatch(annotator):
+        annotator = await run_in_threadpool(_id_of, project_id, annotator)
+    artifact, n_bytes = files
+    parameters = asked.options.parameters
     return Question(
         artifact=artifact,
         n_bytes=n_bytes,
         annotator=annotator,
-        truncate=options.parameters.truncation == "right",
-        top_k=options.parameters.top_k,
-        items=items,
-        single=single,
+        truncate=parameters.truncation == "right",
+        top_k=parameters.top_k,
+        items=asked.items,
+        single=asked.single,
     )
 
 
-def _id_of(session: Session, project_id: str, name: str) -> str:
+def _find_files(project_id: str, model_id: str) -> tuple[str, int]:
+    def find() -> tuple[str, int]:
+        with transaction() as session:
+            return service.find_files(session, project_id, model_id)
+
+    files = _FILES.look_up((project_id, model_id), find)
+    assert files is not None  # `find` raises NotFound
+    return files
+
+
+def _id_of(project_id: str, name: str) -> str:
     """What models call an annotator. Raises Unprocessable."""
     storable = "\0" not in name and is_unicode(name)
-    found = model_queries.find_annotator(session, project_id, name) if storable else None
+    with transaction() as session:
+        found = model_queries.find_annotator(session, project_id, name) if storable else None
     if found is None:
         raise Unprocessable(f"There is no annotator {name[:60]!r}.", code="unknown_annotator", param="annotator")
     return f"ann_{found}"

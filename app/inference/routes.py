@@ -31,6 +31,41 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ChangeRoute
 Alias = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
+# First, since routes are tried in turn, and this one is asked most.
+@router.post(
+    "/{model_id}/predict",
+    response_model=list[Answer] | list[LabelScore],
+    openapi_extra=PREDICT_BODY,
+    responses=PREDICT_RESPONSES,
+)
+async def predict(
+    model_id: str,
+    request: Request,
+    principal: PrincipalDep,
+    inference: InferenceDep,
+    options: Annotated[LineOptions, Query()],
+) -> Response:
+    """Answer probabilities, most probable first; an input that cannot be answered has its error in its slot.
+
+    A list is answered by a list in the same order; two texts are two inputs, never a pair. A single text that cannot be
+    answered is a problem with status 422. As application/x-ndjson, one input per line, there may be any number of them:
+    each line is answered by a line, and the parameters stand in the query. Nothing is cut silently: a prompt that is
+    too long is refused, or with `truncation: "right"` its labels say `truncated: true`.
+    """
+    if media_type(request) == NDJSON:
+        lines = await prediction.predict_lines(
+            inference, principal.project_id, model_id, options.as_predict_options(), request.stream()
+        )
+        return StreamingResponse(lines, headers={"X-Model-Id": model_id}, media_type=NDJSON)
+    if request.query_params:
+        raise Unprocessable("With application/json, parameters and annotator go into the body.", code="invalid_request")
+    body = await read_json_body(request)
+    answer, headers = await unless_disconnected(
+        request, prediction.predict(inference, principal.project_id, model_id, body)
+    )
+    return JSONResponse(answer, headers=headers)
+
+
 @router.get("")
 def list_models(session: SessionDep, principal: PrincipalDep, page: PageDep) -> PageOf[ModelAnswer]:
     """The project's fine-tuned models, newest first: what `predict` answers for. Base models are not among them."""
@@ -74,37 +109,3 @@ def download_model(model_id: str, session: SessionDep, principal: PrincipalDep) 
         "Content-Disposition": f'attachment; filename="{service.file_name(id_)}.tar"',
     }
     return StreamingResponse(archive, headers=headers, media_type="application/x-tar")
-
-
-@router.post(
-    "/{model_id}/predict",
-    response_model=list[Answer] | list[LabelScore],
-    openapi_extra=PREDICT_BODY,
-    responses=PREDICT_RESPONSES,
-)
-async def predict(
-    model_id: str,
-    request: Request,
-    principal: PrincipalDep,
-    inference: InferenceDep,
-    options: Annotated[LineOptions, Query()],
-) -> Response:
-    """Answer probabilities, most probable first; an input that cannot be answered has its error in its slot.
-
-    A list is answered by a list in the same order; two texts are two inputs, never a pair. A single text that cannot be
-    answered is a problem with status 422. As application/x-ndjson, one input per line, there may be any number of them:
-    each line is answered by a line, and the parameters stand in the query. Nothing is cut silently: a prompt that is
-    too long is refused, or with `truncation: "right"` its labels say `truncated: true`.
-    """
-    if media_type(request) == NDJSON:
-        lines = await prediction.predict_lines(
-            inference, principal.project_id, model_id, options.as_predict_options(), request.stream()
-        )
-        return StreamingResponse(lines, headers={"X-Model-Id": model_id}, media_type=NDJSON)
-    if request.query_params:
-        raise Unprocessable("With application/json, parameters and annotator go into the body.", code="invalid_request")
-    body = await read_json_body(request)
-    answer, headers = await unless_disconnected(
-        request, prediction.predict(inference, principal.project_id, model_id, body)
-    )
-    return JSONResponse(answer, headers=headers)
