@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.database.base import Base
-from realm_core.annotations import UNKNOWN
+from realm_core.annotations import UNKNOWN, FloatArray
 from realm_core.formats.table import AnnotationTable
 
 ITEM_COLUMNS = ("dataset_key", "item", "task", "key", "item_id", "prompt", "options", "added_in")
@@ -37,6 +37,8 @@ _COPY_HEADER_BYTES = 19
 _COPY_END_BYTES = 2
 _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = b"\xff\xff"
+_NULL_SIZE = -1
+Values = Callable[[NDArray[np.intp]], NDArray[Any]]  # of a column, in these rows
 
 
 def psycopg_connection(session: Session) -> psycopg.Connection[Any]:
@@ -116,63 +118,65 @@ def copy_annotations(
     version: int,
 ) -> None:
     """Write the labels of `table` into the table `target`; `annotator_ids` (R,) are the keys of the annotators."""
-    columns: dict[str, NDArray[Any]] = {
-        "dataset_key": np.broadcast_to(np.int32(dataset_key), len(table.item)),
-        "added_in": np.broadcast_to(np.int32(version), len(table.item)),
-        "item": table.item,
-        "annotator": _mapped(annotator_ids, table.annotator),
-        "label": table.label,
+    columns: dict[str, Values] = {
+        "dataset_key": lambda rows: np.full(len(rows), dataset_key, np.int32),
+        "added_in": lambda rows: np.full(len(rows), version, np.int32),
+        "item": lambda rows: table.item[rows],
+        "annotator": lambda rows: annotator_ids[table.annotator[rows]],
+        "label": lambda rows: table.label[rows],
     }
-    optional, known = _optional_columns(table)
-    for which in np.unique(known):  # the rows that lack the same values go together: NULLs make rows differ in width
-        names = [name for bit, name in enumerate(optional) if which >> bit & 1]
-        copy_binary(session, target, columns | {name: optional[name] for name in names}, known == which)
+    if (times := table.created_at) is not None:
+        columns["created_at"] = lambda rows: _postgres_times(times[rows])
+    if (durations := table.duration_ms) is not None:
+        columns["duration_ms"] = lambda rows: np.ma.masked_equal(durations[rows], UNKNOWN)
+    if (costs := table.cost) is not None:
+        columns["cost"] = lambda rows: np.ma.masked_invalid(costs[rows])
+    copy_binary(session, target, columns, len(table.item))
 
 
-def _mapped(ids: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-    """ids[numbers], a part at a time: numpy makes a 64-bit copy of what it indexes with."""
-    found = np.empty_like(numbers)
-    for start in range(0, len(numbers), _ROWS_PER_WRITE):
-        part = slice(start, start + _ROWS_PER_WRITE)
-        found[part] = ids[numbers[part]]
-    return found
+def _postgres_times(unix_seconds: FloatArray) -> NDArray[np.int64]:
+    """Microseconds since 2000; masked where there is no time."""
+    unknown = np.isnan(unix_seconds)
+    since = np.where(unknown, 0, unix_seconds - _POSTGRES_EPOCH)
+    return np.ma.masked_array(np.rint(since * 1e6).astype(np.int64), unknown)
 
 
-def _optional_columns(table: AnnotationTable) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
-    """The optional values in Postgres' terms, and for each row a bit for each of them that it has."""
-    columns: dict[str, NDArray[Any]] = {}
-    known = np.zeros(len(table.item), np.uint8)
-    for name, values in (("created_at", table.created_at), ("duration_ms", table.duration_ms), ("cost", table.cost)):
-        if values is None:
-            continue
-        there = values != UNKNOWN if values.dtype == np.int32 else ~np.isnan(values)
-        known |= (there << len(columns)).astype(np.uint8)
-        columns[name] = values
-    if "created_at" in columns:
-        since = np.nan_to_num(columns["created_at"], nan=_POSTGRES_EPOCH) - _POSTGRES_EPOCH
-        columns["created_at"] = np.rint(since * 1e6).astype(np.int64)
-    return columns, known
-
-
-def copy_binary(session: Session, target: str, columns: dict[str, NDArray[Any]], which: NDArray[np.bool_]) -> None:
-    """Write the rows `which` of numeric columns in the binary format of COPY."""
-    layout = [("n_columns", ">i2")]
-    for name, values in columns.items():
-        layout += [(f"{name} size", ">i4"), (name, values.dtype.newbyteorder(">").str)]
+def copy_binary(session: Session, target: str, columns: Mapping[str, Values], n_rows: int) -> None:
+    """Write rows of numeric columns in the binary format of COPY. Masked values are NULL."""
     with (
         psycopg_connection(session).cursor() as cursor,
         cursor.copy(f"COPY {target} ({', '.join(columns)}) FROM STDIN (FORMAT binary)") as copy,
     ):
         copy.write(_BINARY_HEADER)
-        for start in range(0, len(which), _ROWS_PER_WRITE):
-            part = start + np.flatnonzero(which[start : start + _ROWS_PER_WRITE])
-            block = np.empty(len(part), layout)
-            block["n_columns"] = len(columns)
-            for name, values in columns.items():
-                block[f"{name} size"] = values.dtype.itemsize
-                block[name] = values[part]
-            copy.write(block.tobytes())
+        for start in range(0, n_rows, _ROWS_PER_WRITE):
+            rows = np.arange(start, min(start + _ROWS_PER_WRITE, n_rows))
+            for block in _binary_rows({name: values_of(rows) for name, values_of in columns.items()}):
+                copy.write(block)
         copy.write(_BINARY_END)
+
+
+def _binary_rows(columns: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:
+    """The rows that lack the same values go together: NULLs make rows differ in width."""
+    absent = np.zeros(len(next(iter(columns.values()))), np.int64)  # a bit for each column
+    for bit, values in enumerate(columns.values()):
+        if np.ma.is_masked(values):
+            absent |= np.ma.getmaskarray(values).astype(np.int64) << bit
+    for pattern in np.unique(absent).tolist():
+        rows = absent == pattern
+        there = {name: values for bit, (name, values) in enumerate(columns.items()) if not pattern >> bit & 1}
+        layout = [("n_columns", ">i2")]
+        for name in columns:
+            layout.append((f"{name} size", ">i4"))
+            if name in there:
+                layout.append((name, there[name].dtype.newbyteorder(">").str))
+        block = np.empty(rows.sum(), layout)
+        block["n_columns"] = len(columns)
+        for name in columns:
+            block[f"{name} size"] = _NULL_SIZE
+        for name, values in there.items():
+            block[f"{name} size"] = values.dtype.itemsize
+            block[name] = values[rows]
+        yield block.tobytes()
 
 
 def copy_numbers(session: Session, query: str, columns: Mapping[str, str]) -> NDArray[Any]:
@@ -191,6 +195,7 @@ def copy_numbers(session: Session, query: str, columns: Mapping[str, str]) -> ND
 def set_gold(session: Session, items: str, gold: NDArray[np.int16]) -> None:
     """Write the gold labels (N,) into the table `items`, where there are any."""
     session.execute(text("CREATE TEMPORARY TABLE given_gold (item integer, gold smallint) ON COMMIT DROP"))
-    columns: dict[str, NDArray[Any]] = {"item": np.arange(len(gold), dtype=np.int32), "gold": gold}
-    copy_binary(session, "given_gold", columns, gold != UNKNOWN)
+    given = np.flatnonzero(gold != UNKNOWN).astype(np.int32)
+    columns: dict[str, Values] = {"item": lambda rows: given[rows], "gold": lambda rows: gold[given[rows]]}
+    copy_binary(session, "given_gold", columns, len(given))
     session.execute(text(f"UPDATE {items} AS i SET gold = g.gold FROM given_gold AS g WHERE i.item = g.item"))

@@ -1,10 +1,12 @@
 """What was read of a file, as integer arrays.
 
-Ten million rows are a hundred megabytes of them, so what is done to all rows is done to a part at a time.
+Ten million rows are a hundred megabytes of them, so they are never there twice: what is done to all rows is done to a
+part at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,8 +20,11 @@ from realm_core.formats.hash_table import Column, HashArray
 from realm_core.formats.items import ItemBook
 from realm_core.formats.version_hash import hash_of
 
-_ROWS_AT_ONCE = 2**20
-_VALUES: dict[str, tuple[type[np.generic], float]] = {  # dtype, and what stands where there is none
+_ITEMS_TOGETHER = 2**15
+_COLUMNS: dict[str, tuple[type[np.generic], float]] = {  # dtype, and what stands where there is none
+    "item": (np.int32, UNKNOWN),
+    "annotator": (np.int32, UNKNOWN),
+    "label": (np.int16, UNKNOWN),
     "created_at": (np.float64, np.nan),
     "duration_ms": (np.int32, UNKNOWN),
     "cost": (np.float32, np.nan),
@@ -75,30 +80,68 @@ class AnnotationTable:
 
 
 class LabelRows:
-    """Rows as they come, by column. Optional columns begin with the first block that has them."""
+    """Rows as they come, those of neighbouring items together: so they are sorted, and forgotten, a part at a time."""
 
     def __init__(self) -> None:
-        self._columns = {"item": Column(np.int32), "annotator": Column(np.int32), "label": Column(np.int16)}
+        self._parts: list[_Rows] = []
         self.size = 0
 
     def add(self, *, item: IntArray, annotator: IntArray, label: IntArray, values: pl.DataFrame) -> None:
-        self._columns["item"].extend(item)
-        self._columns["annotator"].extend(annotator)
-        self._columns["label"].extend(label.astype(np.int16))
-        for name, (dtype, missing) in _VALUES.items():
-            if name in values.columns and name not in self._columns:
-                self._columns[name] = Column(dtype)
-                self._columns[name].extend(np.full(self.size, missing, dtype))
-            if name in self._columns:
-                given = values[name].fill_null(missing).to_numpy() if name in values.columns else missing
-                self._columns[name].extend(np.broadcast_to(given, len(item)))
+        if not len(item):
+            return
+        columns = {"item": item, "annotator": annotator, "label": label}
+        columns |= {name: values[name].fill_null(_COLUMNS[name][1]).to_numpy() for name in values.columns}
+        part = (item // _ITEMS_TOGETHER).astype(np.uint16)  # of which there are as many as it can tell apart
+        order = np.argsort(part, kind="stable")
+        numbers, begins = np.unique(part[order], return_index=True)
+        for number, rows in zip(numbers.tolist(), np.split(order, begins[1:]), strict=True):
+            self._parts.extend(_Rows() for _ in range(len(self._parts), number + 1))
+            self._parts[number].extend({name: given[rows] for name, given in columns.items()})
         self.size += len(item)
 
-    def take(self) -> dict[str, NDArray[Any]]:
-        """All columns, which are then forgotten here."""
-        taken = {name: column.values for name, column in self._columns.items()}
-        self._columns.clear()
-        return taken
+    @property
+    def columns(self) -> list[str]:
+        """The columns that some row has."""
+        return [name for name in _COLUMNS if any(part.has(name) for part in self._parts)]
+
+    def answers(self) -> Iterator[tuple[IntArray, NDArray[np.int16]]]:
+        """Items and labels of each part, to be changed in place."""
+        for part in self._parts:
+            yield part.values("item"), part.values("label")
+
+    def take(self) -> Iterator[_Rows]:
+        """The parts in the order of their items; each is forgotten here."""
+        self._parts.reverse()
+        while self._parts:
+            yield self._parts.pop()
+
+
+class _Rows:
+    """Columns that grow. Optional ones begin with the first rows that have them."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Column] = {}
+        self._size = 0
+
+    def has(self, name: str) -> bool:
+        return name in self._columns
+
+    def extend(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        n = len(columns["item"])
+        for name in {**self._columns, **columns}:
+            dtype, missing = _COLUMNS[name]
+            if name not in self._columns:
+                self._columns[name] = Column(dtype)
+                self._columns[name].extend(np.full(self._size, missing, dtype))
+            self._columns[name].extend(columns.get(name, np.broadcast_to(missing, n)))
+        self._size += n
+
+    def values(self, name: str) -> NDArray[Any]:
+        """A column; what stands for no value where no row has one."""
+        if name in self._columns:
+            return self._columns[name].values
+        dtype, missing = _COLUMNS[name]
+        return np.full(self._size, missing, dtype)
 
 
 def assemble(
@@ -113,10 +156,8 @@ def assemble(
 ) -> AnnotationTable:
     """Sort the rows, keep the last of each (item, annotator), and give the answers their lasting numbers."""
     items.close()
-    columns = rows.take()
-    _renumber(items, answers, columns["item"], columns["label"], gold)
-    kept, identical, conflicting = _last_of_each(columns, items.n_items, len(annotators))
-    values = {name: kept.get(name) for name in _VALUES}
+    _renumber(items, answers, rows, gold)
+    kept, identical, conflicting = _last_of_each(rows, len(annotators))
     known_gold = gold if (gold != UNKNOWN).any() else None
     return AnnotationTable(
         tasks=tuple(answers.tasks),
@@ -127,7 +168,9 @@ def assemble(
         item=kept["item"],
         annotator=kept["annotator"],
         label=kept["label"],
-        **values,
+        created_at=kept.get("created_at"),
+        duration_ms=kept.get("duration_ms"),
+        cost=kept.get("cost"),
         counts=Counts(
             rows=rows.size + n_ignored + n_rejected,
             labels=len(kept["item"]),
@@ -143,18 +186,12 @@ def assemble(
     )
 
 
-def _renumber(
-    items: ItemBook, answers: AnswerBook, item: IntArray, label: NDArray[np.int16], gold: NDArray[np.int16]
-) -> None:
+def _renumber(items: ItemBook, answers: AnswerBook, rows: LabelRows, gold: NDArray[np.int16]) -> None:
     """Put labels and gold, in place, into the lasting order of the answers. Options of an item's own have theirs."""
     used = np.zeros((len(answers.tasks), max(len(task.answers) for task in answers.tasks)), np.bool_)
-    parts = [
-        (item[start : start + _ROWS_AT_ONCE], label[start : start + _ROWS_AT_ONCE])
-        for start in range(0, len(item), _ROWS_AT_ONCE)
-    ]
     given = np.flatnonzero(gold != UNKNOWN)
     gold_given = gold[given]
-    parts.append((given.astype(np.int32), gold_given))
+    parts = [*rows.answers(), (given.astype(np.int32), gold_given)]
     for of_item, answer in parts:
         counted = ~items.has_options[of_item]
         used[items.task[of_item[counted]], answer[counted]] = True
@@ -165,38 +202,32 @@ def _renumber(
     gold[given] = gold_given
 
 
-def _last_of_each(
-    columns: dict[str, NDArray[Any]], n_items: int, n_annotators: int
-) -> tuple[dict[str, NDArray[Any]], int, int]:
+def _last_of_each(rows: LabelRows, n_annotators: int) -> tuple[dict[str, NDArray[Any]], int, int]:
     """The last row of each (item, annotator), in their order; and how many others say the same, or something else.
 
-    Takes the columns out of `columns`.
+    Takes the rows out of `rows`: what they took is given back while what is kept of them grows.
     """
-    kept: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
-    identical = conflicting = 0
-    step = max(1, n_items * _ROWS_AT_ONCE // len(columns["item"]))
-    for first in range(0, n_items, step):
-        rows = np.flatnonzero((columns["item"] >= first) & (columns["item"] < first + step))
-        rows, same, other = _last_rows(columns, rows, n_annotators)
+    kept = {name: np.empty(rows.size, _COLUMNS[name][0]) for name in rows.columns}
+    size = identical = conflicting = 0
+    for part in rows.take():
+        last, same, other = _last_rows(part, n_annotators)
         identical, conflicting = identical + same, conflicting + other
-        for name, values in columns.items():
-            kept[name].append(values[rows])
-    columns.clear()
-    return {name: np.concatenate(kept.pop(name)) for name in list(kept)}, identical, conflicting
+        for name, values in kept.items():
+            values[size : size + len(last)] = part.values(name)[last]
+        size += len(last)
+    return {name: values[:size] for name, values in kept.items()}, identical, conflicting
 
 
-def _last_rows(
-    columns: dict[str, NDArray[Any]], rows: NDArray[np.int64], n_annotators: int
-) -> tuple[NDArray[np.int64], int, int]:
-    pair = columns["item"][rows].astype(np.int64) * n_annotators + columns["annotator"][rows]
+def _last_rows(part: _Rows, n_annotators: int) -> tuple[NDArray[np.int64], int, int]:
+    pair = part.values("item").astype(np.int64) * n_annotators + part.values("annotator")
     order = np.argsort(pair, kind="stable")
-    pair, rows = pair[order], rows[order]
+    pair = pair[order]
     is_last = np.append(pair[1:] != pair[:-1], True)
-    last = rows[is_last]
-    n_repeats = len(rows) - len(last)
+    last = order[is_last]
+    n_repeats = len(order) - len(last)
     if not n_repeats:
         return last, 0, 0
     group = np.cumsum(is_last) - is_last
-    label = columns["label"]
-    identical = int((label[rows] == label[last][group]).sum()) - len(last)
+    label = part.values("label")
+    identical = int((label[order] == label[last][group]).sum()) - len(last)
     return last, identical, n_repeats - identical

@@ -41,8 +41,8 @@ def hash_of(
     found = hashlib.sha256(json.dumps([answers, names], ensure_ascii=False).encode())
     for values in of_items:
         _update(found, values, by_key)
-    per_item = np.bincount(item, minlength=len(by_key))
-    first_row = np.cumsum(per_item) - per_item
+    first_row = np.searchsorted(item, np.arange(len(by_key) + 1, dtype=item.dtype))
+    per_item = np.diff(first_row)
     for start in range(0, len(by_key), _ITEMS_AT_ONCE):
         items = by_key[start : start + _ITEMS_AT_ONCE]
         position, rows = _rows_of(per_item[items], first_row[items])
