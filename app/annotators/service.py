@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.access import service as access
 from app.annotators.schemas import AnnotatorPage
 from app.database import annotator_queries
+from app.database.lock_waits import DataBusy
 from app.database.tables import Annotator
 from app.errors import Conflict, NotFound
 
@@ -39,7 +40,7 @@ def erase_annotator(session: Session, project_id: str, public_id: str) -> None:
     annotator = get_annotator(session, project_id, public_id)
     try:
         locked = annotator_queries.lock_for_erasure(session, annotator)
-    except annotator_queries.AnnotatorBusy:
+    except DataBusy:
         raise Conflict("Labels are being added just now; try again.", code="annotator_busy") from None
     affected = annotator_queries.datasets_with_labels_of(session, annotator, locked)
     if annotator_queries.have_unfinished_jobs(session, affected):

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Sequence
 
-from psycopg.errors import LockNotAvailable
 from sqlalchemy import delete, func, literal, null, or_, select, text, update
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.database.keyset_pages import page_by_key
+from app.database.lock_waits import DataBusy, or_busy, wait_shortly
 from app.database.sums_queries import forget_sums
 from app.database.tables import UNFINISHED, Annotator, ApiKey, Dataset, DatasetVersion, Job, StoredAnswer
 
 LONGEST_NAME_IN_SENTENCES = 60
-_PATIENCE = timedelta(seconds=3)
-
-
-class AnnotatorBusy(Exception):
-    """Somebody is changing the data that the annotator may be in."""
-
-
-@contextmanager
-def _busy() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
-            raise AnnotatorBusy from error
-        raise
 
 
 def find_annotator(session: Session, project_id: str, annotator: int) -> Annotator | None:
@@ -57,18 +39,18 @@ def _dataset_keys(session: Session, project_id: str) -> list[int]:
 
 
 def lock_for_erasure(session: Session, annotator: Annotator) -> list[int]:
-    """Keep others from adding labels of an annotator; the keys of the project's datasets. Raises AnnotatorBusy.
+    """Keep others from adding labels of an annotator; the keys of the project's datasets. Raises DataBusy.
 
     Datasets come before the annotator, as they do for who appends. An upload that ends while this waits for the
     annotator brings a dataset that is not locked: then somebody was busy after all.
     """
-    session.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE.total_seconds()}s'"))
-    with _busy():
+    wait_shortly(session)
+    with or_busy():
         datasets = select(Dataset.key).where(Dataset.project_id == annotator.project_id).order_by(Dataset.key)
         keys = list(session.execute(datasets.with_for_update()).scalars())
         session.execute(select(Annotator.id).where(Annotator.id == annotator.id).with_for_update())
     if keys != _dataset_keys(session, annotator.project_id):
-        raise AnnotatorBusy
+        raise DataBusy
     return keys
 
 

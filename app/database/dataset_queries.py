@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
-from psycopg.errors import LockNotAvailable
 from sqlalchemy import delete, insert, select, text, update
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.database.keyset_pages import page_by_date, page_by_key
+from app.database.lock_waits import or_busy, wait_shortly
 from app.database.tables import UNFINISHED, Dataset, DatasetTask, DatasetVersion, File, FineTunedModel, Job
-
-_PATIENCE = timedelta(seconds=3)
-
-
-class DatasetBusy(Exception):
-    """Somebody else is changing the dataset, or reading what is to be dropped."""
 
 
 def add_dataset(session: Session, id_: str, project_id: str, name: str, *, has_text: bool) -> Dataset:
@@ -105,32 +95,22 @@ def keep_statistics(session: Session, version: DatasetVersion, statistics: dict[
     )
 
 
-@contextmanager
-def _busy() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
-            raise DatasetBusy from error
-        raise
-
-
 def lock_for_append(session: Session, dataset: Dataset) -> None:
-    """Keep others from changing or deleting a dataset until this transaction ends. Raises DatasetBusy."""
-    with _busy():
+    """Keep others from changing or deleting a dataset until this transaction ends. Raises DataBusy."""
+    with or_busy():
         session.execute(
             select(Dataset.key).where(Dataset.key == dataset.key).with_for_update(nowait=True, key_share=True)
         )
 
 
 def lock_for_deletion(session: Session, dataset: Dataset) -> None:
-    """Keep others from changing a dataset or naming it in a job until this transaction ends. Raises DatasetBusy.
+    """Keep others from changing a dataset or naming it in a job until this transaction ends. Raises DataBusy.
 
     Locks are waited for shortly only, from here on: dropping a partition needs its parent for itself, and who waits
     for that makes all who come later wait too.
     """
-    session.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE.total_seconds()}s'"))
-    with _busy():
+    wait_shortly(session)
+    with or_busy():
         session.execute(select(Dataset.key).where(Dataset.key == dataset.key).with_for_update())
 
 
@@ -140,9 +120,9 @@ def has_unfinished_jobs(session: Session, dataset: Dataset) -> bool:
 
 
 def delete_dataset(session: Session, dataset: Dataset) -> None:
-    """Remove a dataset with its versions, tasks, files and data. Raises DatasetBusy while others read the data."""
+    """Remove a dataset with its versions, tasks, files and data. Raises DataBusy while others read the data."""
     session.execute(delete(Dataset).where(Dataset.key == dataset.key))
-    with _busy():
+    with or_busy():
         session.execute(text(f"DROP TABLE items_{dataset.key}, annotations_{dataset.key}"))
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from psycopg.errors import LockNotAvailable
-from sqlalchemy import Executable, delete, insert, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.database.keyset_pages import page_by_date
+from app.database.lock_waits import or_busy, wait_shortly
 from app.database.tables import UNFINISHED, Dataset, FineTunedModel, Job, Project
-
-_PATIENCE = timedelta(seconds=3)
-
-
-class ProjectBusy(Exception):
-    """Somebody is changing the project's data, or reading what is to be dropped."""
 
 
 def add_project(session: Session, id_: str, name: str) -> Project:
@@ -48,9 +39,10 @@ def has_unfinished_jobs(session: Session, project: Project) -> bool:
 
 
 def lock_for_deletion(session: Session, project: Project) -> None:
-    """Keep others from adding to a project until this transaction ends. Raises ProjectBusy."""
-    session.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE.total_seconds()}s'"))
-    _or_busy(session, select(Project.id).where(Project.id == project.id).with_for_update())
+    """Keep others from adding to a project until this transaction ends. Raises DataBusy."""
+    wait_shortly(session)
+    with or_busy():
+        session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
 
 
 def artifacts_of(session: Session, project: Project) -> list[str]:
@@ -61,17 +53,9 @@ def artifacts_of(session: Session, project: Project) -> list[str]:
 
 
 def delete_project(session: Session, project: Project) -> None:
-    """Remove a project with every row that belongs to it. Raises ProjectBusy while others read its data."""
+    """Remove a project with every row that belongs to it. Raises DataBusy while others read its data."""
     keys = list(session.execute(select(Dataset.key).where(Dataset.project_id == project.id)).scalars())
     session.execute(delete(Project).where(Project.id == project.id))
     for key in keys:
-        _or_busy(session, text(f"DROP TABLE items_{key}, annotations_{key}"))
-
-
-def _or_busy(session: Session, statement: Executable) -> None:
-    try:
-        session.execute(statement)
-    except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
-            raise ProjectBusy from error
-        raise
+        with or_busy():
+            session.execute(text(f"DROP TABLE items_{key}, annotations_{key}"))

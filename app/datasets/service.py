@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import get_artifacts
 from app.database import dataset_queries
+from app.database.lock_waits import DataBusy
 from app.database.tables import Dataset, DatasetVersion
 from app.datasets import append, intake
 from app.datasets.receiving import Upload
@@ -108,7 +109,7 @@ def append_rows(session: Session, dataset: Dataset, upload: Upload[AppendParamet
 def _busy_as_conflict() -> Iterator[None]:
     try:
         yield
-    except dataset_queries.DatasetBusy:
+    except DataBusy:
         raise Conflict("The dataset is being read or changed just now; try again.", code="dataset_busy") from None
 
 

@@ -17,6 +17,7 @@ from app.access.service import DEFAULT_PROJECT, Principal
 from app.artifacts import get_artifacts
 from app.database import project_queries
 from app.database.base import new_id
+from app.database.lock_waits import DataBusy
 from app.database.tables import Project
 from app.dependencies import Page
 from app.errors import Conflict, NotFound
@@ -66,7 +67,7 @@ def delete_project(session: Session, principal: Principal, project_id: str) -> N
             raise Conflict("A job of this project is not finished; cancel it or wait.", code="project_in_use")
         artifacts = project_queries.artifacts_of(session, project)
         project_queries.delete_project(session, project)
-    except project_queries.ProjectBusy:
+    except DataBusy:
         raise Conflict(
             "The project's data is being read or changed just now; try again.", code="project_busy"
         ) from None

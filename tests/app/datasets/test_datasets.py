@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.artifacts import get_artifacts
-from app.database import annotation_queries, dataset_queries, partition_queries
+from app.database import annotation_queries, dataset_queries, lock_waits, partition_queries
 from app.database.session import get_engine, transaction
 from app.database.tables import Dataset, FineTunedModel
 from tests.conftest import ProjectKeys
@@ -194,7 +194,7 @@ def reading(dataset: str) -> Iterator[Session]:
 def test_what_is_being_read_is_not_deleted_and_nobody_waits_long(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_queries, "_PATIENCE", dataset_queries._PATIENCE / 30)
+    monkeypatch.setattr(lock_waits, "_PATIENCE", lock_waits._PATIENCE / 30)
     dataset, other = make(client), make(client)
     with reading(dataset):
         answer = client.delete(f"/v1/datasets/{dataset}")
