@@ -113,8 +113,7 @@ def votes_on(session: Session, source: Source, items: Sequence[int]) -> dict[int
         .where(
             Annotation.dataset_key == source.dataset_key,
             Annotation.item.in_(items),
-            Annotation.added_in <= source.version,
-            or_(Annotation.superseded_in.is_(None), Annotation.superseded_in > source.version),
+            Annotation.live_in(source.version),
         )
         .order_by(Annotation.item, Annotation.annotator)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Integer, Row, Select, and_, cast, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Row, Select, and_, cast, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import REAL
 from sqlalchemy.orm import Session, defer
 
@@ -31,8 +31,7 @@ def _of(source: Source, annotator: int) -> Select[ItemReport, Item, int, datetim
         .where(
             ItemReport.job_key == source.job_key,
             Annotation.annotator == annotator,
-            Annotation.added_in <= source.version,
-            or_(Annotation.superseded_in.is_(None), Annotation.superseded_in > source.version),
+            Annotation.live_in(source.version),
         )
     )
 

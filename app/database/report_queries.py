@@ -130,8 +130,7 @@ def _set_pace_and_cost(session: Session, job_key: int, dataset_key: int, version
         )
         .where(
             Annotation.dataset_key == dataset_key,
-            Annotation.added_in <= version,
-            or_(Annotation.superseded_in.is_(None), Annotation.superseded_in > version),
+            Annotation.live_in(version),
             or_(Annotation.duration_ms.is_not(None), Annotation.cost.is_not(None)),
         )
         .group_by(Annotation.annotator)

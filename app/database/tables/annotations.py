@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Identity, Integer, SmallInteger, Text, UniqueConstraint
+from sqlalchemy import ColumnElement, ForeignKey, Identity, Integer, SmallInteger, Text, UniqueConstraint, and_, or_
 from sqlalchemy.dialects.postgresql import JSONB, REAL, UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,3 +60,8 @@ class Annotation(Base):
     cost: Mapped[float | None] = mapped_column(REAL)
     created_at: Mapped[datetime | None] = mapped_column(Timestamp)
     __table_args__ = ({"postgresql_partition_by": "LIST (dataset_key)"},)
+
+    @classmethod
+    def live_in(cls, version: int) -> ColumnElement[bool]:
+        """The labels of a version: added by then, and not superseded by then."""
+        return and_(cls.added_in <= version, or_(cls.superseded_in.is_(None), cls.superseded_in > version))
