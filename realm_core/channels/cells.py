@@ -135,10 +135,14 @@ class SigmoidChannel(nn.Module):
         zeros = torch.zeros_like(self.label_count[:, column])
         seen = total_of(zeros.index_add(0, annotator, torch.ones_like(count)))
         total = total_of(zeros.index_add(0, annotator, count))
-        share = (seen / (MEMORY_PASSES * self.label_count[:, column]).clamp(min=1.0)).clamp(max=1.0)
+        share = self._share_of_memory(seen, column)
         mean = self.running_mean[:, column]
         mean += torch.where(seen > 0, share * (total / seen.clamp(min=1.0) - mean), zeros)
         self._set_to_map_estimate(column)
+
+    def _share_of_memory(self, seen: Tensor, column: int) -> Tensor:
+        """How large a part `seen` (R,), the labels in a batch, are of those that a running mean is over. (R,)"""
+        return (seen / (MEMORY_PASSES * self.label_count[:, column]).clamp(min=1.0)).clamp(max=1.0)
 
     def _set_to_map_estimate(self, column: int) -> None:
         n, mean = self.label_count[:, column], self.running_mean[:, column]

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from realm_core.channels.cells import (
-    MEMORY_PASSES,
     PRIOR_STRENGTH,
     PROBABILITY_MARGIN,
     OneCoinChannel,
@@ -90,7 +89,7 @@ class ConfusionChannel(OneCoinChannel):
         of_label[torch.arange(len(label)), :k, label] = posterior
         total = total_of(torch.zeros_like(self.shares[:, task]).index_add(0, annotator, of_label))
         seen = total_of(torch.bincount(annotator, minlength=len(self.logit)).float())
-        share = (seen / (MEMORY_PASSES * self.label_count[:, task]).clamp(min=1.0)).clamp(max=1.0)[:, None, None]
+        share = self._share_of_memory(seen, task)[:, None, None]
         here = self.shares[:, task]
         here += share * (total / seen.clamp(min=1.0)[:, None, None] - here)
         if self.rows_open:
