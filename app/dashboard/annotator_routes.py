@@ -88,7 +88,7 @@ def make_annotators_key(
 ) -> HTMLResponse:
     """The button that makes an annotator a key of their own: the page that it leads to is all that shows the secret."""
     values = new_key_values(session, principal, finished, annotator_id, form.days)
-    shown = about(finished, pseudonyms=pseudonyms) | values
+    shown = about(session, finished, pseudonyms=pseudonyms) | values
     return page(request, "annotator/new_key.html", login=f"{get_settings().url}/login", **shown)
 
 

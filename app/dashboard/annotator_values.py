@@ -38,7 +38,7 @@ def annotator_values(
     finished = reports.find_finished_job(session, principal.project_id, job_id)
     annotator = reports.get_annotator(session, finished, annotator_id, pseudonyms=pseudonyms)
     behaviour = judgements.get_behaviour(session, finished, annotator_id)
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "decided": decisions.list_decisions(session, finished, annotator_id, DECISIONS_SHOWN),
         "annotator": annotator,
         "chance": finished.chance(None),

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.access.service import Principal
 from app.dashboard.links import linker
-from app.dashboard.report_values import about
+from app.dashboard.report_values import about, job_name
 from app.dependencies import Page
 from app.fine_tuning import answers
 from app.fine_tuning import service as fine_tuning
@@ -33,7 +33,7 @@ def agreement_values(
     chosen = _chosen(session, finished, name, pseudonyms=pseudonyms)
     wanted = PairQuery(annotator=chosen, after=after, limit=PAIRS_PER_PAGE, pseudonyms=pseudonyms)
     suspicious = PairQuery(suspicious=True, limit=SUSPICIOUS_SHOWN, pseudonyms=pseudonyms)
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "overview": crowd.get_agreement(session, finished),
         "matrix": crowd.agreement_matrix(session, finished, pseudonyms=pseudonyms),
         "pairs": None if name and chosen is None else crowd.list_pairs(session, finished, wanted),
@@ -60,9 +60,9 @@ def comparison_values(
     found = other_name = None
     if other_id:
         other = reports.find_finished_job(session, principal.project_id, other_id)
-        other_name = other.job.suffix or other.job.id
+        other_name = job_name(session, other.job)
         found = comparison.compare(session, finished, other, pseudonyms=pseudonyms)
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "comparison": found,
         "other_id": other_id,
         "other_name": other_name,
@@ -89,7 +89,7 @@ def what_if_values(session: Session, finished: FinishedJob, without: list[str], 
     names = reports.names_of(
         session, finished, [reports.number_in_id(one, "ann_", "annotator") for one in without], pseudonyms=pseudonyms
     )
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "annotators": offered,
         "without": without,
         "left_out": list(names.values()),
@@ -104,7 +104,7 @@ def printed_values(session: Session, finished: FinishedJob, *, pseudonyms: bool)
     items = None
     if finished.dataset_key is not None:
         items = reports.list_items(session, finished, ItemQuery(limit=PRINTED_ITEMS, pseudonyms=pseudonyms)).data
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "job": answer,
         "overview": crowd.get_agreement(session, finished),
         "annotators": rows,

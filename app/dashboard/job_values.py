@@ -86,7 +86,7 @@ def _report_values(session: Session, finished: FinishedJob, query: AnnotatorQuer
     rows = _rows(session, finished, query, first)
     overview = crowd.get_agreement(session, finished)
     ids = [row.id for row in rows.data]
-    return about(finished, pseudonyms=query.pseudonyms) | {
+    return about(session, finished, pseudonyms=query.pseudonyms) | {
         "first_people": _first_people(session, finished, query, first),
         "certainty": _occurring(overview.certainty),
         "decided": decisions.latest_actions(session, finished, ids),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from app.reports import service as reports
 from app.reports.export_shapes import SHAPES
 from app.reports.relabelling_schemas import Coverage, CoverageQuery
 from app.reports.schemas import ItemDetail, ItemQuery, WeightedVote
+from app.reports.service import FinishedJob
 
 PROMPTS_PER_PAGE = 25
 NOT_IN_ADDRESS = {"limit", "pseudonyms", "item_id"}
@@ -30,9 +32,10 @@ def prompts_values(
     """Everything that the template of the queue reads. Raises NotFound, Conflict, Unprocessable."""
     finished = reports.find_finished_job(session, principal.project_id, job_id)
     coverages = relabelling.get_coverages(session, finished, [CoverageQuery(target=target) for target in TARGETS])
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "items": reports.list_items(session, finished, query.model_copy(update={"pseudonyms": pseudonyms})),
         "tasks": finished.tasks,
+        "answers": _answers(finished, query.task),
         "coverage": coverages[0],
         "targets": [(one.target, one.relabel) for one in coverages if one.expected_accuracy < one.target][
             :TARGETS_SHOWN
@@ -43,6 +46,12 @@ def prompts_values(
         "link": linker(f"/jobs/{job_id}/prompts", "queue", query.model_dump(exclude=NOT_IN_ADDRESS)),
         "shapes": [(name, shape.formats[0]) for name, shape in SHAPES.items()],
     }
+
+
+def _answers(finished: FinishedJob, name: str | None) -> Sequence[str]:
+    """What the labels of the chosen task, or of the only one, may say; nothing where prompts have their own."""
+    chosen = [task for task in finished.tasks if name == task.name or len(finished.tasks) == 1]
+    return chosen[0].answers if chosen else ()
 
 
 def _line(coverage: Coverage) -> dict[str, Any]:
@@ -63,7 +72,7 @@ def prompt_values(
     finished = reports.find_finished_job(session, principal.project_id, job_id)
     item = reports.get_item(session, finished, item_id)
     voted = [vote.id for vote in item.votes]
-    return about(finished, pseudonyms=pseudonyms) | {
+    return about(session, finished, pseudonyms=pseudonyms) | {
         "item": item,
         "votes": [(vote, times_as_likely(vote, item)) for vote in item.votes],
         "n_votes": {one.answer: sum(vote.label == one.answer for vote in item.votes) for one in item.answers},

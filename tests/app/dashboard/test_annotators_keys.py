@@ -101,6 +101,19 @@ def test_only_admins_see_and_make_them(client: TestClient, project: ProjectKeys,
     assert keys_of(client, project.admin_key, annotator=path.rpartition("/")[2]) == []
 
 
+def test_an_annotators_own_key_shows_them_no_keys_whatever_its_role(
+    client: TestClient, project: ProjectKeys, job: FinishedJob
+) -> None:
+    path, _ = annotator_page(Browser(client, project.admin_key), job, "ada")
+    asked = {"role": "admin", "scopes": [f"annotator:{path.rpartition('/')[2]}"]}
+    key = client.post("/v1/api_keys", json=asked, headers={"Authorization": f"Bearer {project.admin_key}"}).json()
+    own = Browser(client, key["key"])
+    page = own.open(path)
+    assert key["id"] not in page
+    assert "Make a key" not in page
+    assert send(client, page, f"{path}/keys", days="30")[0] == 403
+
+
 def test_nobody_gets_one_who_is_not_in_the_report(client: TestClient, project: ProjectKeys, job: FinishedJob) -> None:
     path, page = annotator_page(Browser(client, project.admin_key), job, "ada")
     assert send(client, page, f"/jobs/{job.id}/annotators/ann_999999999/keys", days="30")[0] == 404

@@ -12,7 +12,7 @@ from app.dashboard.prompt_values import times_as_likely
 from app.reports.schemas import AnswerProbability, ItemDetail, WeightedVote
 from tests.app.dashboard.browser import Browser, text_of
 from tests.conftest import ProjectKeys
-from tests.finished_jobs import HOSTILE_PROMPT, SCRIPT_NAME, FinishedJob, crowd_rows
+from tests.finished_jobs import HOSTILE_PROMPT, SCRIPT_NAME, FinishedJob, crowd_rows, finish_job, upload
 from tests.jobs import queue_job
 
 
@@ -55,6 +55,23 @@ def test_prompts_are_filtered_sorted_and_paged(finished: tuple[Browser, Finished
         address = html.unescape(following[1]) if following else ""
     assert len(seen) == len(set(seen)) > 50
     assert "has no answer" in text_of(browser.open(path, 422, task="default", label="cooking"))
+
+
+def test_of_several_tasks_one_is_chosen_and_then_an_answer(client: TestClient, project: ProjectKeys) -> None:
+    tone = [row | {"task": "tone", "label": "warm", "gold": "warm"} for row in crowd_rows()[:200]]
+    rows = [row | {"task": "topic"} for row in crowd_rows()[:200]] + tone
+    job = finish_job(project.id, upload(client, rows, "two tasks"), with_model=False)
+    browser = Browser(client, project.viewer_key)
+    path = f"/jobs/{job.id}/prompts"
+    page = browser.open(path)
+    assert "<h1>Prompts of <bdi>two tasks</bdi></h1>" in page
+    assert re.findall(r"<option[^>]*>(tone|topic)</option>", page) == ["topic", "tone"]
+    assert 'name="label"' not in page
+    page = browser.open(path, task="tone", label="")
+    assert 'name="label"' in page
+    assert "<option>warm</option>" in page
+    assert len(listed(browser.open(path, task="tone", label="warm"))) == 25
+    assert "no task" in text_of(browser.open(path, 422, task="colour"))
 
 
 def test_a_prompt_shows_its_votes_and_what_they_say(finished: tuple[Browser, FinishedJob]) -> None:
