@@ -81,7 +81,8 @@ def words_are_meant(
     if len(items) > TESTED_PROMPTS:
         items = np.sort(rng.choice(items, TESTED_PROMPTS, replace=False))
     few = annotations.select_items(items)
-    own = calibrate_zero_shot(few, scores[items], scorer.zero_shot_scales).truth.log_likelihood
+    own_scores = scores[items, : int(few.answer_counts.max())]  # other tasks may have more answers
+    own = calibrate_zero_shot(few, own_scores, scorer.zero_shot_scales).truth.log_likelihood
     as_good = 0
     for _ in range(DRAWS):
         drawn = scorer.scores_with(_with_drawn_words(few, rng), embeddings[items])

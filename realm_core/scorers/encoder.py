@@ -70,8 +70,8 @@ class EncoderScorer(Scorer):
         if any(own is not None for own in annotations.options or ()):
             return super().scores_with(annotations, embeddings)
         scores = np.full((annotations.n_items, int(annotations.answer_counts.max(initial=0))), -np.inf)
-        for number, task in enumerate(annotations.tasks):
-            rows = np.flatnonzero(annotations.item_task == number)
+        for number in np.unique(annotations.item_task):
+            rows, task = np.flatnonzero(annotations.item_task == number), annotations.tasks[number]
             scores[rows, : len(task.answers)] = embeddings[rows] @ self._embed(task.descriptions).cpu().numpy().T
         return scores
 

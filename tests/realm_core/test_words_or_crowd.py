@@ -99,6 +99,22 @@ def test_a_pretrained_model_overrules_a_crowd_that_is_mostly_wrong_and_the_job_w
         assert rows[annotator] == pytest.approx(accuracy, abs=0.1)
 
 
+def test_a_task_is_overruled_beside_one_with_more_answers() -> None:
+    wrong, _ = reviews((0.9, 0.1, 0.1))
+    sorted_, _ = make_crowd((0.9, 0.1, 0.1), n_items=60, n_classes=4)
+    both = replace(
+        wrong,
+        tasks=(*wrong.tasks, Task("kind", tuple("ABCD"))),
+        item_ids=(*wrong.item_ids, *(f"kind {item}" for item in sorted_.item_ids)),
+        item_task=np.repeat([0, 1], [140, 60]).astype(np.int32),
+        item=np.concatenate([wrong.item, sorted_.item + 140]),
+        annotator=np.concatenate([wrong.annotator, sorted_.annotator]),
+        label=np.concatenate([wrong.label, sorted_.label]),
+        prompts=(*(wrong.prompts or ()), *(sorted_.prompts or ())),
+    )
+    assert start_of(Path(locate("minilm")), both).reading.overruled == (0,)
+
+
 def test_nobody_is_told_that_all_annotators_are_wrong() -> None:
     """The names are the wrong way round: a slip in the table of answers, which everybody contradicts."""
     annotations, truth = reviews((0.9, 0.8, 0.75))
