@@ -15,10 +15,10 @@ from app.demo.phrases import LABELS
 from app.demo.sample import training_messages
 from app.demo.tours import N_MESSAGES, SEED
 from tests.conftest import ProjectKeys
-from tests.end_to_end.browsing import CHROMIUM, Visit, chromium, log_in, serving
+from tests.end_to_end.browsing import Visit, chromium, log_in, needs_chromium, serving
 from tests.finished_jobs import finish_job, upload
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 def demo_rows() -> list[dict[str, Any]]:

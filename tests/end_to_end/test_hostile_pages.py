@@ -18,10 +18,10 @@ from realm_core.annotations import Task
 from tests.app.test_security_walk import all_routes
 from tests.app.world import add_model
 from tests.conftest import ProjectKeys, Services, make_project
-from tests.end_to_end.browsing import CHROMIUM, Visit, chromium, log_in, serving
+from tests.end_to_end.browsing import Visit, chromium, log_in, needs_chromium, serving
 from tests.finished_jobs import finish_job, upload
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
+pytestmark = needs_chromium
 
 SCRIPT = "<script>window.pwned = 1</script>"
 HOSTILE = (
