@@ -78,7 +78,7 @@ POOLED_ROWS = ConfusionPrior()
 
 def majority_vote(annotations: Annotations) -> Truth:
     """The share of votes of each answer; uniform where an item has no label."""
-    table = LabelTable(annotations)
+    table = LabelTable.of(annotations)
     shares = _vote_shares(table)
     return _truth(table, shares, accuracy_under(table, shares, None), float("nan"))
 
@@ -98,7 +98,7 @@ def one_coin(
     `log_prior` (N, Kmax) is log p_i(y), held fixed; None: uniform, or with `learn_prevalence` the share of each answer,
     learned for each task. `start` (R, T): first accuracies. Ends when no accuracy moves by `tolerance`.
     """
-    table = LabelTable(annotations)
+    table = LabelTable.of(annotations)
     log_p = _LogPrior(table, log_prior, _vote_shares(table) if learn_prevalence else None)
     by_answer = table.by_answer()
     log_wrong_answers = np.log(np.maximum(table.answer_counts - 1, 1))  # log(K_i − 1)
@@ -134,7 +134,7 @@ def dawid_skene(
     Without `log_prior` the share of each answer is learned. All items of a task need the same answers. Ends when no
     posterior moves by `tolerance`.
     """
-    table = LabelTable(annotations)
+    table = LabelTable.of(annotations)
     if start is None:
         start = one_coin(annotations, log_prior).posterior
     posterior = np.ascontiguousarray(start.T)

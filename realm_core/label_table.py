@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy.sparse import csgraph
 
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 
-_LABELS_AT_ONCE = 2**20
+_LABELS_AT_ONCE = 2**16
 
 
 class LabelTable:
@@ -22,6 +23,13 @@ class LabelTable:
     way. Arrays over cells are (R·T,), cell = annotator · T + task. Labels of items with one answer say nothing about
     anybody and are left out.
     """
+
+    @classmethod
+    def of(cls, annotations: Annotations) -> LabelTable:
+        """The table of these annotations, made once for as long as they are there: it is three times their size."""
+        if annotations not in _tables:
+            _tables[annotations] = cls(annotations)
+        return _tables[annotations]
 
     def __init__(self, annotations: Annotations) -> None:
         self.n_tasks = len(annotations.tasks)
@@ -99,6 +107,9 @@ class LabelTable:
         """q_i(l_ir), the probability (Kmax, N) that each label is right. (L,)"""
         own: FloatArray = posterior[self.label, self.item]
         return own
+
+
+_tables: WeakKeyDictionary[Annotations, LabelTable] = WeakKeyDictionary()
 
 
 def _ones(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, int]) -> sparse.csr_array[Any]:

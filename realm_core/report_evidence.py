@@ -27,7 +27,7 @@ class Evidence:
 
     @cached_property
     def table(self) -> LabelTable:
-        return LabelTable(self.annotations)
+        return LabelTable.of(self.annotations)
 
     @cached_property
     def posterior(self) -> FloatArray:

@@ -101,7 +101,7 @@ def best_truth(annotations: Annotations, log_prior: FloatArray | None = None) ->
     there is nothing to compare by, everybody is taken for equally good at the start.
     """
     candidates: tuple[Candidate, ...] = WITHOUT_MODEL if log_prior is None else WITH_MODEL
-    table = LabelTable(annotations)
+    table = LabelTable.of(annotations)
     if log_prior is None and table.group_sizes().max(initial=0) < 3:
         return Choice(candidates[0].fit(annotations, None), candidates[0], NOBODY_TO_COMPARE)
     if not affords_confusion(annotations) or _see_different_answers(table, one_coin(annotations, log_prior)):

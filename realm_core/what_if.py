@@ -35,7 +35,7 @@ class Outlook:
 def outlook(annotations: Annotations, candidate: Candidate, log_p: FloatArray | None) -> Outlook:
     """The figures of a report, by the truth inference that the report chose."""
     truth = candidate.fit(annotations, log_p)
-    table = LabelTable(annotations)
+    table = LabelTable.of(annotations)
     pairs, equal = (float(counts.sum()) for counts in pairs_of_cells(table))
     return Outlook(
         truth=truth,

@@ -50,7 +50,7 @@ class _Ours:
 
     def seconds(self) -> float:
         """Of a crowd of which nothing has been counted yet."""
-        crowd = replace(self._crowd)
+        self._annotations, crowd = replace(self._annotations), replace(self._crowd)
         started = time.process_time()
         statistics_of(sums_of(crowd), [("default", ANSWERS)], lambda keys: [str(key) for key in keys])
         self.confusion()
@@ -58,7 +58,7 @@ class _Ours:
 
     def confusion(self) -> FloatArray:
         """How often each annotator said l where the majority says y. (R, K, K)"""
-        majority = LabelTable(self._annotations).votes().argmax(axis=0)
+        majority = LabelTable.of(self._annotations).votes().argmax(axis=0)
         as_truth = Truth(np.eye(len(ANSWERS))[majority], np.zeros(0), None, np.nan)
         found = Evidence(self._annotations, None, as_truth).confusion
         assert found is not None
