@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,21 +34,29 @@ ALL_ROWS = range(1, 15)
 
 def main() -> None:
     options = _options()
-    ratios = []
-    for ratio in measured(options.rows, QUICK if options.quick else FULL):
-        print(markdown([ratio]).splitlines()[-1], file=sys.stderr, flush=True)
-        ratios.append(ratio)
-    table = f"{_machine()}\n\n{markdown(ratios)}"
+    ratios: list[Ratio] = []
+    failed = measure(options.rows, QUICK if options.quick else FULL, ratios.append)
+    missing = "".join(f"\nNot measured, as it failed: {name}\n" for name in failed)
+    table = f"{_machine()}\n\n{markdown(ratios)}{missing}"
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "speed.md").write_text(table)
-    print(json.dumps({"ratios": [one.as_dict() for one in ratios]}) if options.json else table)
+    print(json.dumps({"ratios": [one.as_dict() for one in ratios], "failed": failed}) if options.json else table)
+    sys.exit(1 if failed else 0)
 
 
-def measured(wanted: set[int], size: Size) -> Iterator[Ratio]:
-    """The ratios of some rows of the table."""
+def measure(wanted: set[int], size: Size, found: Callable[[Ratio], None]) -> list[str]:
+    """Report the ratios of some rows as they are found; returns which groups of rows failed. The others go on."""
+    failed = []
     for rows in GROUPS:
-        yield from rows(wanted, size)
+        try:
+            for ratio in rows(wanted, size):
+                print(markdown([ratio]).splitlines()[-1], file=sys.stderr, flush=True)
+                found(ratio)
+        except Exception:
+            traceback.print_exc()
+            failed.append(rows.__module__.rpartition(".")[2])
+    return failed
 
 
 def _options() -> argparse.Namespace:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+import benchmarks.speed.__main__ as speed
 from benchmarks.speed.crowd import ANSWERS, make_crowd
 from benchmarks.speed.pages import job_pages
 from benchmarks.speed.ratio import Ratio, at_most, below, faster_by, in_turns, markdown, more_by
+from benchmarks.speed.size import QUICK, Size
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,18 @@ def test_rows_are_measured_and_printed_as_json() -> None:
     assert [one["row"] for one in ratios] == [5, 13, 13]
     assert all({"name", "ratio", "goal", "met", "ours", "reference"} <= one.keys() for one in ratios)
     assert all(one["ours"] > 0 for one in ratios)
+
+
+def test_rows_that_fail_are_named_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(wanted: set[int], size: Size) -> Iterator[Ratio]:
+        raise RuntimeError("no room")
+        yield  # pragma: no cover
+
+    def sound(wanted: set[int], size: Size) -> Iterator[Ratio]:
+        yield Ratio(2, "work", at_most(2), 1.0, 1.0, "s")
+
+    broken.__module__ = "benchmarks.speed.uploads"
+    monkeypatch.setattr(speed, "GROUPS", (broken, sound))
+    ratios: list[Ratio] = []
+    assert speed.measure({1, 2}, QUICK, ratios.append) == ["uploads"]
+    assert [one.row for one in ratios] == [2]
