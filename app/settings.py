@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     processes_per_job: int = Field(
         1, ge=1, description="Processes that train one job together; each has a GPU, where there are GPUs."
     )
+    model_in_parts: bool = Field(
+        False,
+        description="Whether each of a job's processes trains a part of the model only (FSDP) instead of a copy of all "
+        "of it (DDP): for models whose weights, gradients and moments do not fit one GPU. The weights alone must.",
+    )
     torch_threads: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 2) - 1),
         ge=1,

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,9 +25,9 @@ from realm_core.channels import CHANNELS, Channel, PerfectChannel, PromptChannel
 from realm_core.model_folder import refuse_unsafe
 from realm_core.scorers.families import SCORERS
 from realm_core.scorers.scorer import Scorer
+from realm_core.shards import part_like, whole
 
 Weights = dict[str, Tensor]
-State = TypeVar("State")
 FORMAT = 1
 REALM_JSON, REALM_TENSORS = "realm.json", "realm.safetensors"
 
@@ -36,19 +36,25 @@ class UnreadableModel(Exception):
     """A folder that is no whole model of ours; the message says why."""
 
 
-def weights_of(scorer: nn.Module, channel: nn.Module) -> Weights:
-    """A copy of all weights of scorer and channel, on the CPU."""
-    return {
-        f"{prefix}.{name}": tensor.detach().cpu().clone()
-        for prefix, module in (("scorer", scorer), ("channel", channel))
-        for name, tensor in module.state_dict().items()
-    }
+def weights_of(scorer: nn.Module, channel: nn.Module, *, keep: bool = True) -> Weights:
+    """A copy of all weights of scorer and channel, on the CPU.
+
+    Of a model in parts every process has to ask for it; who does not `keep` it only gets the channel's.
+    """
+    weights = {}
+    for prefix, module in (("scorer", scorer), ("channel", channel)):
+        for name, tensor in module.state_dict().items():
+            together = whole(tensor.detach())
+            if keep or module is channel:
+                weights[f"{prefix}.{name}"] = together.cpu().clone()
+    return weights
 
 
 def restore_weights(scorer: nn.Module, channel: nn.Module, weights: Weights) -> None:
-    """Put a copy made by `weights_of` back."""
+    """Put a copy made by `weights_of` back, as far as it was kept."""
     for prefix, module in (("scorer.", scorer), ("channel.", channel)):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+        if kept := _under(prefix, weights):
+            module.load_state_dict(kept)
 
 
 def write_folder(target: Path, write: Callable[[Path], None]) -> Path:
@@ -67,41 +73,63 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> Path:
 
 
 def save_training(
-    work: Path, scorer: nn.Module, channel: nn.Module, optimizer: torch.optim.Optimizer, state: Any, best: Weights
-) -> Path:
-    """A folder from which `load_training` goes on: weights now and at the best step, optimiser, random state."""
+    work: Path,
+    scorer: nn.Module,
+    channel: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: Any,
+    best: Weights,
+    *,
+    write: bool = True,
+) -> Path | None:
+    """A folder that `read_training` reads: weights now and at the best step, optimiser, random state.
 
-    def write(folder: Path) -> None:
-        moments = {
-            f"optimizer.{index}.{name}": tensor.cpu()
-            for index, of_parameter in optimizer.state_dict()["state"].items()
-            for name, tensor in of_parameter.items()
-        }
-        now = {f"now.{name}": tensor for name, tensor in weights_of(scorer, channel).items()}
+    Of a model in parts every process has to call this, and one to `write`; None for the others.
+    """
+    moments = {
+        f"optimizer.{index}.{name}": whole(tensor).cpu()
+        for index, of_parameter in optimizer.state_dict()["state"].items()
+        for name, tensor in of_parameter.items()
+    }
+    now = {f"now.{name}": tensor for name, tensor in weights_of(scorer, channel, keep=write).items()}
+    if not write:
+        return None
+
+    def fill(folder: Path) -> None:
         then = {f"best.{name}": tensor for name, tensor in best.items()}
         save_file({**now, **then, **moments, "random_state": torch.get_rng_state()}, folder / "training.safetensors")
         (folder / "training.json").write_text(json.dumps(asdict(state)))
 
-    return write_folder(work / f"checkpoint-{state.step}", write)
+    return write_folder(work / f"checkpoint-{state.step}", fill)
 
 
-def load_training(
-    folder: Path,
-    scorer: nn.Module,
-    channel: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    make_state: Callable[..., State],
-) -> tuple[State, Weights]:
-    """Restore weights, optimiser and random state in place; the loop's state and the best weights."""
+@dataclass(frozen=True, eq=False)
+class SavedTraining:
+    """What `save_training` wrote: weights then, at the best step, the optimiser's moments, the state of the loop."""
+
+    now: Weights
+    best: Weights
+    random_state: Tensor
+    state: dict[str, Any]
+    _moments: Weights
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the optimiser's moments and the random state back."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in self._moments.items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = part_like(tensor, parameters[int(index)])
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(self.random_state)
+
+
+def read_training(folder: Path) -> SavedTraining:
+    """Where a run stood that is to go on."""
     tensors = load_file(folder / "training.safetensors")
-    restore_weights(scorer, channel, _under("now.", tensors))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in _under("optimizer.", tensors).items():
-        index, _, name = key.partition(".")
-        moments.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["random_state"])
-    return make_state(**json.loads((folder / "training.json").read_text())), _under("best.", tensors)
+    state = json.loads((folder / "training.json").read_text())
+    now, best, moments = (_under(prefix, tensors) for prefix in ("now.", "best.", "optimizer."))
+    return SavedTraining(now, best, tensors["random_state"], state, moments)
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

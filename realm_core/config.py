@@ -12,6 +12,7 @@ MethodType = Literal["realm", "supervised", "aggregation"]
 ChannelName = Literal["scalar", "per_task", "prompt", "one_coin", "confusion"]
 LikelihoodName = Literal["marginal", "joint"]
 ExpertiseUpdate = Literal["gradient", "em"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Hyperparameters(BaseModel):
@@ -68,6 +69,13 @@ class Hyperparameters(BaseModel):
         "from the start which words go together. `pair`: ⟨z(x and option, read as one text), v⟩ with v learned from "
         "zero: it can learn what no cosine says, such as which of two comes next, at K times the cost. A fine-tuned "
         "model goes on as it was. Language models read prompt and options together anyway.",
+    )
+    precision: Precision | Auto = Field(
+        "auto",
+        description="In what the pretrained model's products are computed while training. `bfloat16` by autocast: "
+        "weights, gradients, moments, the channel and the softmax over the answers stay float32. `auto`: bfloat16 on a "
+        "GPU, float32 on a CPU, where bfloat16 pays only with units for it (AMX, AVX512-BF16). There is no float16: T5 "
+        "overflows in it.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Compute activations twice instead of keeping them: less memory, a third more time."
@@ -128,6 +136,7 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int | None = Field(None, ge=1)
     checkpoint_seconds: float = Field(60.0, ge=0, description="Between the states of training that are saved.")
+    in_parts: bool = Field(False, description="Of several processes, each holds a part of the model (FSDP), not all.")
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ class Plan:
     answer_learning_rate: float
     lora_rank: int
     option_scoring: Literal["cosine", "pair"]
+    precision: Precision
     gradient_checkpointing: bool
     expertise_learning_rate: float
     expertise_pooling: float
@@ -204,6 +214,11 @@ def resolve(
         answer_learning_rate=value_of("answer_learning_rate", 1e-2, "the answers start from words and must move far"),
         lora_rank=asked.lora_rank,
         option_scoring=asked.option_scoring,
+        precision=value_of(
+            "precision",
+            "bfloat16" if on_gpu else "float32",
+            "GPUs have units for it" if on_gpu else "most CPUs have no units for bfloat16",
+        ),
         gradient_checkpointing=asked.gradient_checkpointing,
         expertise_learning_rate=value_of(
             "expertise_learning_rate",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from realm_core.annotations import FloatArray, Task
 from realm_core.channels import PerfectChannel, PromptChannel, ReadPrompts, SigmoidChannel
 from realm_core.checkpoint import FineTuned, load_model
+from realm_core.config import Precision
 from realm_core.scorers.inputs import EncodedPrompt, UnreadableInput, by_size
 from realm_core.scorers.packing import Packed, can_pack
-
-Precision = Literal["float32", "bfloat16"]
 
 
 class InvalidInput(ValueError):

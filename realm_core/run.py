@@ -158,7 +158,7 @@ def _train(
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    team = Team.join()
+    team = Team.join(in_parts=config.in_parts)
     observer.progress("reading", 0, 1, _READING[0])
     scorer = load_scorer(base, config.hyperparameters.max_length).to(team.device)
     start = team.made_by_first(lambda: prepare(scorer, annotations, config, base))
@@ -169,6 +169,7 @@ def _train(
         scorer.score_pairs()
     observer.resolved(start.reasons)
     torch.manual_seed(config.seed)
+    scorer.compute_in(plan.precision)
     if plan.gradient_checkpointing:
         scorer.save_memory()
     if plan.lora_rank:

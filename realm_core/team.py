@@ -1,7 +1,8 @@
 """Several processes that train one model, each on its share of every batch.
 
 `accelerate launch` (or torchrun) starts the same program once per device; without it a program trains alone. Whatever
-the number, a step is the same: the gradients, the statistics of EM and the losses of all shares are added up.
+the number, a step is the same: the gradients, the statistics of EM and the losses of all shares are added up. Each
+process holds the whole model (DDP), or a part of it (FSDP, `realm_core.shards`).
 """
 
 from __future__ import annotations
@@ -9,26 +10,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from realm_core.scorers.scorer import Scorer
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=12)  # for the first process, which prepares what the others wait for
 
 
 class Team:
-    """The processes of one job, of which this is number `rank` of `size`."""
+    """The processes of one job, of which this is number `rank` of `size`.
 
-    def __init__(self, accelerator: Any | None = None) -> None:
+    `in_parts`: each holds a part of the model.
+    """
+
+    def __init__(self, accelerator: Any | None = None, *, in_parts: bool = False) -> None:
         self._accelerator = accelerator
+        self.in_parts = in_parts and accelerator is not None
         self.rank: int = 0 if accelerator is None else accelerator.process_index
         self.size: int = 1 if accelerator is None else accelerator.num_processes
 
     @classmethod
-    def join(cls) -> Team:
+    def join(cls, *, in_parts: bool = False) -> Team:
         """The team that this process was started in, by the variables that launchers set."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
@@ -42,7 +50,8 @@ class Team:
                 cpu=not torch.cuda.is_available(),
                 mixed_precision="no",  # scorers choose it themselves: never fp16
                 kwargs_handlers=[unused, waiting],
-            )
+            ),
+            in_parts=in_parts,
         )
 
     @property
@@ -56,12 +65,29 @@ class Team:
             return torch.device(self._accelerator.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def wrap(self, scorer: nn.Module) -> nn.Module:
-        """The scorer as it trains: starts everywhere from the first process's weights, and averages gradients."""
+    def wrap(self, scorer: Scorer) -> tuple[nn.Module, Scorer]:
+        """The scorer as it is called in training, which averages gradients, and the one whose weights learn.
+
+        Both start everywhere from the first process's weights. In parts they are a copy of the scorer.
+        """
         if self._accelerator is None:
-            return scorer
-        wrapped: nn.Module = self._accelerator.prepare_model(scorer)
-        return wrapped
+            return scorer, scorer
+        if self.in_parts:
+            from realm_core.shards import shard
+
+            learner = shard(scorer, self.device, first=self.is_first)
+            return learner, learner
+        return self._accelerator.prepare_model(scorer), scorer
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether this process keeps copies of all weights: of a model in parts, one process's are enough."""
+        return self.is_first or not self.in_parts
+
+    def bring_back(self, scorer: Scorer) -> None:
+        """Put the scorer of the first process back on its device, once training is over."""
+        if self.in_parts and self.is_first:
+            scorer.to(self.device)
 
     def share(self, items: NDArray[Any]) -> NDArray[Any]:
         """This process's part of a batch; may be empty."""

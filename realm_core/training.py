@@ -32,6 +32,7 @@ from realm_core.objective import (
 )
 from realm_core.scorers.inputs import by_size
 from realm_core.scorers.scorer import Scorer
+from realm_core.shards import clip_gradients
 from realm_core.splits import split_items
 from realm_core.team import ALONE, Team
 
@@ -87,26 +88,32 @@ def fit(
     """Train scorer and channel in place, and leave both at the best held-out step. Raises Diverged.
 
     `z` (N, D) says what each prompt is about, for a channel whose expertise depends on it. With a `team`, all processes
-    run this with the same arguments, and the first one's events count.
+    run this with the same arguments, and the first one's events count; of a model in parts, only its scorer is left.
     """
     torch.manual_seed(seed + team.rank)
-    batches = PromptBatches(annotations, scorer.encode_items(annotations), scorer.collate, z)
     train, held_out = split_items(annotations, plan.held_out_fraction, seed)
-    optimizer = make_optimizer(scorer, channel, plan)
-    state, best = FitState(), checkpoint.weights_of(scorer, channel)
-    if resume_from is not None:
-        state, best = checkpoint.load_training(resume_from, scorer, channel, optimizer, FitState)
+    saved = None if resume_from is None else checkpoint.read_training(resume_from)
+    if saved is not None:
+        checkpoint.restore_weights(scorer, channel, saved.now)
+    learner, learned = team.wrap(scorer)
+    batches = PromptBatches(annotations, learned.encode_items(annotations), learned.collate, z)
+    optimizer = make_optimizer(learned, channel, plan)
+    state, best = FitState(), checkpoint.weights_of(learned, channel, keep=team.keeps_weights)
+    if saved is not None:
+        state = FitState(**saved.state)
+        best.update({name: saved.best[name] for name in best})
+        saved.restore(optimizer)
     micro_batches = batches.endless(train, plan.batch_size, seed)
     _skip(micro_batches, state.step * plan.accumulation_steps)
     evaluate_every = max(1, math.ceil(plan.total_steps / plan.evaluations))
     report_every = max(1, plan.total_steps // _REPORTED_STEPS)
     started, already = time.monotonic(), state.elapsed_seconds
     saved_at = already
-    learner = team.wrap(scorer).train()
+    learner.train()
 
     while (done := _share_done(state, plan)) < 1 and state.evaluations_without_gain < plan.patience:
         if state.step % evaluate_every == 0:
-            _evaluate(learner, scorer, channel, batches, held_out, plan.likelihood, state, best, events, team)
+            _evaluate(learner, learned, channel, batches, held_out, plan.likelihood, state, best, events, team)
         _set_learning_rates(optimizer, done, plan)
         if isinstance(channel, SigmoidChannel):
             channel.advance(done)
@@ -117,15 +124,16 @@ def fit(
         if state.step % report_every == 0:
             events.metrics(state.step, {"train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]})
         events.progress(state.step, plan.total_steps, _share_done(state, plan))
-        if team.is_first and state.elapsed_seconds - saved_at > checkpoint_seconds:
-            folder = checkpoint.save_training(work, scorer, channel, optimizer, state, best)
-            events.checkpoint(
-                folder, state.step, {"train_loss": loss, "held_out_log_likelihood": state.best_log_likelihood}
-            )
+        if state.elapsed_seconds - saved_at > checkpoint_seconds:
             saved_at = state.elapsed_seconds
+            folder = checkpoint.save_training(work, learned, channel, optimizer, state, best, write=team.is_first)
+            if folder is not None:
+                values = {"train_loss": loss, "held_out_log_likelihood": state.best_log_likelihood}
+                events.checkpoint(folder, state.step, values)
 
-    _evaluate(learner, scorer, channel, batches, held_out, plan.likelihood, state, best, events, team)
+    _evaluate(learner, learned, channel, batches, held_out, plan.likelihood, state, best, events, team)
     checkpoint.restore_weights(scorer, channel, best)
+    team.bring_back(scorer)
     return state
 
 
@@ -181,7 +189,7 @@ def train_step(
         team.average_gradients(channel)
         share_of_pass = labels / float(channel.label_count.sum().clamp(min=1.0))
         torch.autograd.backward(-channel.log_prior() * share_of_pass / terms)
-    torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.max_grad_norm)
+    clip_gradients(learner.parameters(), plan.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     if isinstance(channel, SigmoidChannel):
@@ -261,7 +269,7 @@ def settle(scorer: Scorer, channel: PromptChannel, annotations: Annotations, z: 
 
 def _evaluate(
     learner: nn.Module,
-    scorer: Scorer,
+    learned: Scorer,
     channel: Channel,
     batches: PromptBatches,
     held_out: NDArray[np.int64],
@@ -277,7 +285,7 @@ def _evaluate(
     events.metrics(state.step, {"held_out_log_likelihood": value, **_expertise(channel)})
     if value > state.best_log_likelihood:
         state.best_step, state.best_log_likelihood, state.evaluations_without_gain = state.step, value, 0
-        best.update(checkpoint.weights_of(scorer, channel))
+        best.update(checkpoint.weights_of(learned, channel, keep=team.keeps_weights))
     else:
         state.evaluations_without_gain += 1
 

@@ -71,6 +71,7 @@ def train(job_id: str, attempt: int, folder: Path) -> None:
         seed=work.job.seed,
         threads=get_settings().torch_threads,
         checkpoint_seconds=get_settings().checkpoint_seconds,
+        in_parts=get_settings().model_in_parts,
     )
     rank = int(os.environ.get("RANK", "0"))
     if rank > 0:

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from realm_core.annotations import Annotations, FloatArray, Task
 from realm_core.base_models import BaseModelUnavailable
+from realm_core.config import Precision
 from realm_core.scorers.inputs import EncodedPrompt, Inputs, by_size, collate
 
 _READ_TOKENS = 8192  # tokens (with padding) of one forward pass without gradients
@@ -27,8 +28,9 @@ _SMALLEST_SCALE = 0.1  # a temperature that is learned as a logarithm cannot sta
 class Scorer(nn.Module):
     """log p_θ(y | x) over the K answers of a prompt: softmax(scale · logits), −∞ beyond K_i.
 
-    `model` is the pretrained model, in fp32; on a GPU it computes in bf16 (never fp16, which T5 does not survive), and
-    the K logits are fp32 again before the softmax. `log_scale` is a learned inverse temperature.
+    `model` is the pretrained model, in fp32; on a GPU, and where `compute_in` says so, it computes in bf16 (never fp16,
+    which T5 does not survive), and the K logits are fp32 again before the softmax. `log_scale` is a learned inverse
+    temperature.
     """
 
     family: ClassVar[str]
@@ -42,6 +44,7 @@ class Scorer(nn.Module):
         self.max_length = max_length
         self.tasks: tuple[Task, ...] = ()
         self.log_scale = nn.Parameter(torch.zeros(()))
+        self._precision: Precision | None = None
         self._adapted: list[Any] = []  # in a list, so that the adapters are not counted as weights twice
 
     @classmethod
@@ -71,6 +74,15 @@ class Scorer(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.log_scale.device
+
+    @property
+    def precision(self) -> Precision:
+        """What the pretrained model computes in."""
+        return self._precision or ("bfloat16" if self.device.type == "cuda" else "float32")
+
+    def compute_in(self, precision: Precision) -> None:
+        """Compute in this precision from now on, whatever the device."""
+        self._precision = precision
 
     def start_answers(self, tasks: Sequence[Task]) -> None:
         """Learn which answers there are; the scorer then says what the pretrained model says, at scale 1."""
@@ -125,7 +137,7 @@ class Scorer(nn.Module):
 
     def embed_and_answer(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """An embedding of each prompt (B, D), and log p_θ(y | x), −∞ beyond K_i (B, Kmax)."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             embedding, logits = self.embed_and_score(inputs)
         return embedding, torch.log_softmax(logits.float().masked_fill(inputs.beyond(), -torch.inf), dim=1)
 
