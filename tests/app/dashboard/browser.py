@@ -38,6 +38,12 @@ class Browser:
         return answer.text
 
 
+def token_on(page: str) -> str:
+    """The session's token, which all forms of a page carry."""
+    (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', page))
+    return str(token)
+
+
 def text_of(page: str) -> str:
     """What a reader sees, in one line."""
     without_scripts = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.browser import HTML, Browser, annotator_page, text_of
+from tests.app.dashboard.browser import HTML, Browser, annotator_page, text_of, token_on
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import FinishedJob, crowd_rows, finish_job, upload
 
@@ -21,7 +21,7 @@ def job(client: TestClient, project: ProjectKeys) -> FinishedJob:
 
 def send(client: TestClient, page: str, path: str, **fields: str) -> tuple[int, str]:
     """Send a form with the token that stands on the page; its status and the page that it leads to."""
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    token = token_on(page)
     answer = client.post(path, data={"csrf_token": token, **fields}, headers=HTML)
     return answer.status_code, answer.text
 

@@ -7,7 +7,7 @@ import re
 
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.browser import HTML, Browser, text_of
+from tests.app.dashboard.browser import HTML, Browser, text_of, token_on
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import crowd_rows, upload
 from tests.jobs import queue_job
@@ -22,7 +22,7 @@ MAPPING = {"column_annotator": "who", "column_label": "answer", "column_prompt":
 
 def send(client: TestClient, page: str, path: str, status: int, csv: str = CSV, **fields: str) -> str:
     """Send a form with a file and the token that stands on the page."""
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    token = token_on(page)
     form = {"csrf_token": token, "name": "kept", "on_error": "abort", "labels": "", "ignore_labels": "", **fields}
     answer = client.post(path, files={"file": ("kept.csv", csv, "text/csv")}, data=form, headers=HTML)
     assert answer.status_code == status, answer.text
@@ -106,7 +106,7 @@ def test_what_cannot_be_learned_is_said(browser: Browser, client: TestClient, pr
 def test_a_job_is_started_with_what_was_asked(browser: Browser, client: TestClient) -> None:
     page = send(client, browser.open("/datasets/new"), "/datasets", 200, **MAPPING)
     path = dataset_path(page)
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    token = token_on(page)
     form = {
         "csrf_token": token,
         "version": "1",
@@ -139,7 +139,7 @@ def test_a_dataset_is_deleted_unless_a_job_needs_it(browser: Browser, client: Te
     path = dataset_path(send(client, browser.open("/datasets/new"), "/datasets", 200, **MAPPING))
     queue_job(project.id, dataset_id=path.removeprefix("/datasets/"))
     busy = browser.open(path)
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', busy)[0]
+    token = token_on(busy)
     answer = client.post(f"{path}/delete", data={"csrf_token": token}, headers=HTML)
     assert answer.status_code == 409
     assert "A job on this dataset is not finished" in text_of(answer.text)
@@ -148,7 +148,7 @@ def test_a_dataset_is_deleted_unless_a_job_needs_it(browser: Browser, client: Te
 def test_a_dataset_is_renamed(browser: Browser, client: TestClient, project: ProjectKeys) -> None:
     page = send(client, browser.open("/datasets/new"), "/datasets", 200, **MAPPING)
     path = dataset_path(page)
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    token = token_on(page)
 
     def rename(name: str) -> tuple[int, str]:
         answer = client.post(f"{path}/rename", data={"csrf_token": token, "name": name}, headers=HTML)
@@ -187,7 +187,7 @@ def test_downloads_follow_the_switch_to_pseudonyms(browser: Browser, client: Tes
 
 
 def test_the_switch_leads_nowhere_else(browser: Browser, client: TestClient) -> None:
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', browser.open("/datasets"))[0]
+    token = token_on(browser.open("/datasets"))
     for back in ("https://evil.example", "//evil.example", "/jobs/../x", "/login", "javascript:alert(1)"):
         answer = client.post("/pseudonyms", data={"csrf_token": token, "back": back}, headers=HTML)
         assert answer.status_code == 422, back

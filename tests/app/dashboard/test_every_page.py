@@ -6,7 +6,7 @@ import re
 
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.browser import HTML, Browser, text_of
+from tests.app.dashboard.browser import HTML, Browser, text_of, token_on
 from tests.conftest import ProjectKeys
 from tests.finished_jobs import FinishedJob
 
@@ -60,7 +60,7 @@ def test_the_api_page_has_every_call(browser: Browser, client: TestClient) -> No
 
 def test_logging_out_ends_the_session(browser: Browser, client: TestClient) -> None:
     page = browser.open("/")
-    (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', page))
+    token = token_on(page)
     answer = client.post("/logout", data={"csrf_token": token}, headers=HTML)
     assert "API key" in answer.text
     assert client.get("/", headers=HTML).status_code == 401

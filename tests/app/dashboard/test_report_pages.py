@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.app.dashboard.browser import HTML, Browser, annotator_page, text_of
+from tests.app.dashboard.browser import HTML, Browser, annotator_page, text_of, token_on
 from tests.conftest import ProjectKeys, Services, make_project
 from tests.finished_jobs import SCRIPT_NAME, crowd_rows, finish_job, upload
 
@@ -34,7 +34,7 @@ class Reports:
 
     def send(self, path: str, page: str, **fields: str) -> int:
         """The status of a form that is sent with the session's token."""
-        token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+        token = token_on(page)
         form = {"csrf_token": token} | fields
         return self.client.post(path, data=form, headers=HTML, follow_redirects=False).status_code
 
@@ -167,7 +167,7 @@ def test_a_viewer_reads_all_and_decides_nothing(reports: Reports) -> None:
         viewer = Browser(client, reports.project.viewer_key)
         path, page = annotator_page(viewer, reports.job, "ada")
         assert "Note it" not in page
-        token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+        token = token_on(page)
         form = {"csrf_token": token, "action": "drop"}
         assert client.post(f"{path}/decisions", data=form, headers=HTML).status_code == 403
         for address in ("/agreement", "/compare", "/what_if"):

@@ -13,7 +13,7 @@ from app.database.attempt_queries import Claim, News, Progress
 from app.database.job_queries import NewEvent
 from app.database.session import transaction
 from app.database.tables import Job
-from tests.app.dashboard.browser import HTML, Browser, text_of
+from tests.app.dashboard.browser import HTML, Browser, text_of, token_on
 from tests.conftest import ProjectKeys
 from tests.jobs import queue_job, reload
 
@@ -82,7 +82,7 @@ def test_a_viewer_has_no_cancel_button_and_may_not_use_it(client: TestClient, pr
     job = queue_job(project.id)
     page = Browser(client, project.viewer_key).open(f"/jobs/{job.id}")
     assert "Yes, cancel it" not in page
-    (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', page))
+    token = token_on(page)
     answer = client.post(f"/jobs/{job.id}/cancel", data={"csrf_token": token}, headers=HTML)
     assert answer.status_code == 403
     assert reload(job).status == "queued"
@@ -92,7 +92,7 @@ def test_cancelling_what_has_ended_says_so_on_a_page(
     browser: Browser, project: ProjectKeys, client: TestClient
 ) -> None:
     job = queue_job(project.id)
-    (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', browser.open(f"/jobs/{job.id}")))
+    token = token_on(browser.open(f"/jobs/{job.id}"))
     set_job(job, status="failed", finished_at=func.now())
     answer = client.post(f"/jobs/{job.id}/cancel", data={"csrf_token": token}, headers=HTML)
     assert answer.status_code == 409
