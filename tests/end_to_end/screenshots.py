@@ -30,7 +30,7 @@ SETTLE_MS = 1500
 README_HEIGHT = 2640  # the report down to the end of its table of annotators
 README_PICTURES = {  # what the README shows: a picture, and how much of its top
     "readme.png": ("report-light.png", README_HEIGHT),
-    "annotator.png": ("annotator-changed-light.png", 1930),
+    "annotator.png": ("annotator-changed-light.png", 1990),
     "prompts.png": ("prompts-light.png", 1600),
     "agreement.png": ("agreement-dark.png", 1400),
 }
@@ -133,6 +133,7 @@ def _take_report(photographer: Photographer, client: RealmClient, job: Json, dat
     photographer.take("annotator", f"{page}/annotators/{first['id']}")
     changed = next(row for row in client.reports.annotators(job["id"]) if "drift" in row["flags"])
     photographer.take("annotator-changed", f"{page}/annotators/{changed['id']}")
+    photographer.take("annotator-key", f"{page}/annotators/{first['id']}", _make_key)
     photographer.take("report", page)
     photographer.take("prompts", f"{page}/prompts")
     photographer.take("prompt", f"{page}/prompts/{next(client.reports.items(job['id']))['id']}")
@@ -162,6 +163,10 @@ def _ask(page: Page) -> None:
     page.locator("[name=prompt]").fill("I was charged twice for the same order.")
     page.locator("[name=annotator]").fill("tomas")
     page.get_by_role("button", name="Ask").click()
+
+
+def _make_key(page: Page) -> None:
+    page.get_by_role("button", name="Make a key").click()
 
 
 def make_readme_pictures(folder: Path) -> None:
