@@ -87,16 +87,18 @@ def _say_plainly(message: str) -> None:
 
 def api(host: Host = None, port: Port = None) -> None:
     """Serve HTTP. Needs REALM_DATABASE_URL and REALM_REDIS_URL; `realm up` sets them for its own."""
+    from app.inference.supervision import get_models
+
+    settings = _settings(host, port)
+    if settings.predict_warm_start:  # first, since its libraries take the longest to import
+        get_models().start()
+
     import uvicorn
 
     from app.http_protocol import BoundedHttp
-    from app.inference.engine import get_inference
     from app.observability import configure_logging
 
-    settings = _settings(host, port)
     configure_logging()
-    if settings.predict_warm_start:
-        get_inference().start()
     uvicorn.run(
         "app.main:create_app",
         factory=True,

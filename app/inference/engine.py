@@ -12,10 +12,9 @@ from typing import Annotated, Any
 from fastapi import Depends
 
 from app.errors import DeadlineExceeded, TooManyRequests
-from app.inference.model_process import ModelProcess
 from app.inference.questions import Question
 from app.inference.schemas import InputFault, PredictItem
-from app.inference.supervision import SupervisedModels
+from app.inference.supervision import SupervisedModels, get_models
 from app.settings import Settings, get_settings
 
 
@@ -44,10 +43,6 @@ class Inference:
         self._timeout_seconds = settings.predict_timeout_seconds
         self._max_in_flight = settings.max_predict_inputs_in_flight
         self._in_flight = 0
-
-    def start(self) -> None:
-        """Start the process with the models, which takes seconds to be ready, before anybody asks."""
-        self._models.start()
 
     async def answer(self, question: Question) -> Answered:
         """Cancelling this takes its inputs off the queue.
@@ -104,14 +99,14 @@ def _scores_or_fault(answer: Any) -> Scores | InputFault:
 @lru_cache
 def get_inference() -> Inference:
     """The one of this process."""
-    settings = get_settings()
-    return Inference(SupervisedModels(lambda: ModelProcess(settings)), settings)
+    return Inference(get_models(), get_settings())
 
 
 async def close_inference() -> None:
-    """End this process's inference, if it has one."""
-    if get_inference.cache_info().currsize:
-        await get_inference().close()
+    """End the process that runs the models, if there is one."""
+    if get_models.cache_info().currsize:
+        await get_models().close()
+        get_models.cache_clear()
         get_inference.cache_clear()
 
 

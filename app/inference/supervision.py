@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import structlog
 
 from app.inference.model_link import Document, ModelLink, restarting
-from app.inference.model_process import ModelSide
+from app.inference.model_process import ModelProcess, ModelSide
+from app.settings import get_settings
 
 log = structlog.get_logger(__name__)
 
@@ -81,3 +83,10 @@ class SupervisedModels:
             await asyncio.to_thread(side.end)
         if self._restarting is not None:
             await self._restarting
+
+
+@lru_cache
+def get_models() -> SupervisedModels:
+    """Those of this process."""
+    settings = get_settings()
+    return SupervisedModels(lambda: ModelProcess(settings))

@@ -1,7 +1,7 @@
 """What predict is measured against, each a server of its own: the same model behind LitServe, and an endpoint that does
 nothing.
 
-    python -m benchmarks.speed.peers litserve FOLDER PORT
+    python -m benchmarks.speed.peers litserve FOLDER padded|packed PORT
     python -m benchmarks.speed.peers nothing PORT
 """
 
@@ -72,6 +72,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "litserve":
         from benchmarks.speed.litserve_model import serve
 
-        serve(Path(sys.argv[2]), int(sys.argv[3]))
+        serve(Path(sys.argv[2]), int(sys.argv[4]), packed=sys.argv[3] == "packed")
     else:
         serve_nothing(int(sys.argv[2]))
