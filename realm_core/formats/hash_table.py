@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from realm_core.annotations import UNKNOWN, IntArray
 from realm_core.formats.faults import BadData
 
+_FIRST_ROWS = 1024
 HashArray = NDArray[np.uint64]  # (n, 2): a 128-bit hash a row
 
 
@@ -59,16 +62,16 @@ def collision() -> BadData:
 
 
 class Column:
-    """An array that grows at its end: one large piece of memory, which is given back whole."""
+    """An array that grows at its end, in pages of its own, which are given back whole: malloc would keep them."""
 
     def __init__(self, dtype: type[np.generic], *shape: int) -> None:
-        self._values: NDArray[Any] = np.empty((1024, *shape), dtype)
+        self._values = _own_pages(_FIRST_ROWS, np.dtype(dtype), shape)
         self._size = 0
 
     def extend(self, values: NDArray[Any]) -> None:
         size = self._size + len(values)
         if size > len(self._values):
-            grown = np.empty((max(size, 2 * len(self._values)), *self._values.shape[1:]), self._values.dtype)
+            grown = _own_pages(max(size, 2 * len(self._values)), self._values.dtype, self._values.shape[1:])
             grown[: self._size] = self._values[: self._size]
             self._values = grown
         self._values[self._size : size] = values
@@ -77,3 +80,8 @@ class Column:
     @property
     def values(self) -> NDArray[Any]:
         return self._values[: self._size]
+
+
+def _own_pages(n_rows: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array of zeros that takes no memory before it is written."""
+    return np.frombuffer(mmap(-1, n_rows * prod(shape) * dtype.itemsize), dtype).reshape(n_rows, *shape)
