@@ -17,13 +17,13 @@ whole is, no method can tell from labels alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
-from scipy.special import betaln
+from scipy.special import betaln, logsumexp
 
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.label_table import LabelTable
@@ -47,6 +47,13 @@ class Truth:
     accuracy: FloatArray
     confusion: FloatArray | None
     log_likelihood: float
+
+    def tempered(self, power: float) -> Truth:
+        """The same, as sure as q_i(y)^power, normalised: less than 1 where mistakes are not independent."""
+        if power == 1:
+            return self
+        powers = self.posterior**power
+        return replace(self, posterior=powers / powers.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class ConfusionPrior:
 
 
 POOLED = AccuracyPrior()
+UNIT = AccuracyPrior(1.0)  # as much as one label says (Kass and Wasserman 1995)
 POOLED_ROWS = ConfusionPrior()
 
 
@@ -95,8 +103,8 @@ def one_coin(
 ) -> Truth:
     """EM for one accuracy per (annotator, task), maximum a posteriori under `prior` (None: maximum likelihood).
 
-    `log_prior` (N, Kmax) is log p_i(y), held fixed; None: uniform, or with `learn_prevalence` the share of each answer,
-    learned for each task. `start` (R, T): first accuracies. Ends when no accuracy moves by `tolerance`.
+    `log_prior` (N, Kmax) is log p_i(y), held fixed; None: uniform. With `learn_prevalence` it is learned besides how
+    common each answer of a task is. `start` (R, T): first accuracies. Ends when no accuracy moves by `tolerance`.
     """
     table = LabelTable.of(annotations)
     log_p = _LogPrior(table, log_prior, _vote_shares(table) if learn_prevalence else None)
@@ -131,12 +139,12 @@ def dawid_skene(
     """EM for a K×K confusion matrix per (annotator, task), its rows pulled to the pool's by `prior`.
 
     A cold start collapses now and then, so EM starts from the posterior (N, Kmax) of `one_coin`, or from `start`.
-    Without `log_prior` the share of each answer is learned. All items of a task need the same answers. Ends when no
-    posterior moves by `tolerance`.
+    `log_prior` and `learn_prevalence` as there. All items of a task need the same answers. Ends when no posterior moves
+    by `tolerance`.
     """
     table = LabelTable.of(annotations)
     if start is None:
-        start = one_coin(annotations, log_prior).posterior
+        start = one_coin(annotations, log_prior, tolerance=tolerance).posterior
     posterior = np.ascontiguousarray(start.T)
     log_p = _LogPrior(table, log_prior, posterior if learn_prevalence else None)
     by_item = table.by_item()
@@ -198,28 +206,50 @@ def _accuracy(table: LabelTable, right: FloatArray, prior: AccuracyPrior | None)
 
 
 class _LogPrior:
-    """log p_i(y) as (Kmax, N), −inf beyond K_i: a model's, uniform, or the share of each answer in a task."""
+    """log p_i(y) as (Kmax, N), −inf where y cannot be true: uniform or a model's, and where it is learned besides, how
+    common each answer of a task is.
+
+    p_i(y) ∝ p_model(y | x_i) exp(b_ty), with b such that its mean over the items of a task is that of q_i(y). Without a
+    model that is the share of each answer.
+    """
 
     def __init__(self, table: LabelTable, log_prior: FloatArray | None, learned_from: FloatArray | None) -> None:
         self._table = table
-        self._learned = log_prior is None and learned_from is not None
+        self._learned = learned_from is not None
         self._possible = np.where(table.valid, 0.0, -np.inf)
-        uniform = -np.log(np.maximum(table.answer_counts, 1))
-        self.values = self._possible + uniform if log_prior is None else np.where(table.valid, log_prior.T, -np.inf)
+        self._bias = np.zeros((table.n_answers, table.n_tasks))
+        self._model: FloatArray | None = None
+        self.values = self._possible - np.log(np.maximum(table.answer_counts, 1))
+        if log_prior is not None:
+            self._model = np.where(np.arange(table.n_answers)[:, None] < table.answer_counts, log_prior.T, -np.inf)
+            self.values = self._model + self._possible
         if learned_from is not None:
             self.update(learned_from)
 
     def update(self, posterior: FloatArray) -> None:
-        """Prevalence p_t(y) = mean of q_i(y) over the items of task t, where it is learned."""
+        """A step of b towards equal means, which ends there with EM; without a model it is there at once."""
         if not self._learned:
             return
+        wanted = np.log(np.maximum(self._mean(posterior), SMALLEST))
+        if self._model is None:
+            np.add(self._possible, wanted[:, self._table.item_task], out=self.values)
+            return
+        self._bias += wanted - np.log(np.maximum(self._mean(np.exp(self._shifted())), SMALLEST))
+        np.add(self._possible, self._shifted(), out=self.values)
+
+    def _shifted(self) -> FloatArray:
+        """log p_model exp(b), normalised. (Kmax, N)"""
+        assert self._model is not None
+        shifted = self._model + self._bias[:, self._table.item_task]
+        return np.asarray(shifted - logsumexp(shifted, axis=0))
+
+    def _mean(self, probability: FloatArray) -> FloatArray:
+        """Mean over the items of each task. (Kmax, N) -> (Kmax, T)"""
         task, n_tasks = self._table.item_task, self._table.n_tasks
         if n_tasks == 1:
-            share = posterior.mean(axis=1, keepdims=True)
-        else:
-            total = np.stack([np.bincount(task, of_answer, minlength=n_tasks) for of_answer in posterior])
-            share = (total / np.maximum(np.bincount(task, minlength=n_tasks), 1))[:, task]
-        np.add(self._possible, np.log(np.maximum(share, SMALLEST)), out=self.values)
+            return np.asarray(probability.mean(axis=1, keepdims=True))
+        total = np.stack([np.bincount(task, of_answer, minlength=n_tasks) for of_answer in probability])
+        return np.asarray(total / np.maximum(np.bincount(task, minlength=n_tasks), 1))
 
 
 def _normalise(scores: FloatArray) -> tuple[FloatArray, float]:

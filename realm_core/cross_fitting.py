@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from realm_core.aggregation import Truth, majority_vote, one_coin
+from realm_core.aggregation import Truth, dawid_skene, majority_vote, one_coin
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.splits import fold_of_prompts
+from realm_core.truth_candidates import ChannelChoice
+from realm_core.truth_choice import best_truth, renamed_by_words
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01)  # on ½‖head‖², in labels' worth of log likelihood
 ROUNDS = 2
+TOLERANCE = 1e-4  # of posteriors that a head is fitted to
 MAX_HEAD_ITEMS = 20_000  # a head of some hundred weights per answer learns nothing from more
 
 
@@ -78,19 +81,27 @@ def cross_fit(
     """log p(y | x) of every item by a head that was fitted without its fold. embeddings (N, D) -> (N, Kmax).
 
     Items with options of their own keep what `zero_shot` says. The head adds to the zero-shot log odds. Its
-    targets are the posterior q of the truth inferred so far; its penalty is the one under which the held-out
-    probabilities explain the annotations best.
+    targets are the posterior q of the truth inferred so far, by the channel that labels alone speak for; its penalty is
+    the one under which the held-out probabilities explain the annotations best.
     """
     fold = fold_of_prompts(annotations, folds, seed)
+    channel = best_truth(annotations).candidate.channel
     truth, log_p = zero_shot.truth, zero_shot.log_p
+    if channel == "confusion":
+        truth = renamed_by_words(annotations, log_p, truth)
     for _ in range(ROUNDS):
         candidates = []
         for penalty in PENALTIES:
             candidate = _out_of_fold(annotations, embeddings, zero_shot.log_p, truth.posterior, fold, penalty, seed)
-            start = truth.accuracy
-            candidates.append((one_coin(annotations, candidate, start=start), candidate))
+            candidates.append((_infer(annotations, candidate, channel, truth), candidate))
         truth, log_p = max(candidates, key=lambda pair: pair[0].log_likelihood)
     return log_p
+
+
+def _infer(annotations: Annotations, log_p: FloatArray, channel: ChannelChoice, start: Truth) -> Truth:
+    if channel == "one_coin":
+        return one_coin(annotations, log_p, start=start.accuracy, learn_prevalence=True)
+    return dawid_skene(annotations, log_p, start=start.posterior, tolerance=TOLERANCE)
 
 
 def cross_fit_plain(

@@ -13,7 +13,7 @@ from realm_core.agreement import label_alphas
 from realm_core.annotations import FloatArray
 from realm_core.intervals import wilson
 from realm_core.report_evidence import Evidence
-from realm_core.truth_choice import Candidate
+from realm_core.truth_candidates import Candidate
 
 N_BINS = 20
 N_FINE_BINS = 1000
@@ -28,6 +28,8 @@ def crowd_figures(evidence: Evidence, candidate: Candidate) -> dict[str, Any]:
     probability = evidence.truth.posterior.max(axis=1)
     return {
         "answer_shares": candidate.shares,
+        "candidate_model_weight": candidate.model_weight,
+        "candidate_power": candidate.power,
         "label_counts": _label_counts(evidence),
         "certainty": _certainty(probability),
         "fine_certainty": _fine_certainty(probability),

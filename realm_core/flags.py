@@ -44,7 +44,7 @@ def discoveries(p_values: FloatArray) -> BoolArray:
 
 def below_chance(rows: Accuracies) -> BoolArray:
     """The whole interval is below 1/K."""
-    z = (special.logit(rows.value) - special.logit(rows.chance)) / rows.standard_error
+    z = (special.logit(rows.rate) - special.logit(rows.chance)) / rows.standard_error
     p_values = np.where(rows.n >= MIN_LABELS, special.ndtr(z), np.nan)
     return discoveries(p_values) & (rows.high < rows.chance)
 
@@ -52,8 +52,8 @@ def below_chance(rows: Accuracies) -> BoolArray:
 def guessers(rows: Accuracies) -> BoolArray:
     """The whole interval is within .1 of chance (two one-sided tests of equivalence), from 30 labels on."""
     floor, ceiling = np.maximum(rows.chance - CHANCE_MARGIN, 1e-9), rows.chance + CHANCE_MARGIN
-    above_floor = (special.logit(rows.value) - special.logit(floor)) / rows.standard_error
-    below_ceiling = (special.logit(ceiling) - special.logit(rows.value)) / rows.standard_error
+    above_floor = (special.logit(rows.rate) - special.logit(floor)) / rows.standard_error
+    below_ceiling = (special.logit(ceiling) - special.logit(rows.rate)) / rows.standard_error
     p_values = special.ndtr(-np.minimum(above_floor, below_ceiling))
     p_values = np.where(rows.n >= MIN_LABELS_TO_GUESS, p_values, np.nan)
     return discoveries(p_values) & (rows.low > floor) & (rows.high < ceiling)

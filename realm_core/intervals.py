@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit, logit
 
-from realm_core.aggregation import spread_prior
+from realm_core.aggregation import accuracy_under, spread_prior
 from realm_core.annotations import FloatArray
 from realm_core.label_table import LabelTable
 
@@ -47,7 +47,9 @@ def wilson(share: float | None, n: float) -> tuple[float | None, float | None]:
 
 @dataclass(frozen=True, eq=False)
 class Accuracies:
-    """Accuracies of some rows, all arrays (rows,): estimate, standard error of its logit, 95 % interval.
+    """Accuracies of some rows, all arrays (rows,): `value`, the expected share of their own labels that are right, and
+    a 95 % interval of the rate behind it: `rate`, which is pulled to the pool as far as annotators resemble each other,
+    and the standard error of its logit. The interval holds `value`, too.
 
     `n` labels inform it; `chance` is the mean of 1/K over them. Expertise, the mean of (K·a − 1)/(K − 1), is
     `slope` · a − `offset`.
@@ -55,6 +57,7 @@ class Accuracies:
 
     n: FloatArray
     value: FloatArray
+    rate: FloatArray
     standard_error: FloatArray
     low: FloatArray
     high: FloatArray
@@ -76,14 +79,15 @@ def accuracies_of_cells(
     k = table.answer_counts[table.item].astype(np.float64)
     labels = np.maximum(table.labels_per_cell, 1)
     unseen = np.where(table.labels_per_cell > 0, 0.0, 1 / np.maximum(table.cell_answers, 1))
-    value = np.clip(accuracy, FURTHEST, 1 - FURTHEST)
-    strength = spread_prior(table, posterior).strength
-    shared = wrong_consensus**2 / 2 + wrong_consensus / (table.labels_per_cell + strength)
-    logit_scale = np.maximum(value * (1 - value), LEAST_VARIANCE)
+    prior = spread_prior(table, posterior)
+    rate = np.clip(accuracy_under(table, posterior, prior), FURTHEST, 1 - FURTHEST)
+    shared = wrong_consensus**2 / 2 + wrong_consensus / (table.labels_per_cell + prior.strength)
+    logit_scale = np.maximum(rate * (1 - rate), LEAST_VARIANCE)
     return _with_interval(
         n,
-        value,
-        np.sqrt(standard_errors(table, posterior, value, strength) ** 2 + shared / logit_scale**2),
+        np.clip(accuracy, FURTHEST, 1 - FURTHEST),
+        rate,
+        np.sqrt(standard_errors(table, posterior, rate, prior.strength) ** 2 + shared / logit_scale**2),
         chance=table.sum_over_cells(1 / k) / labels + unseen,
         slope=table.sum_over_cells(k / (k - 1)) / labels,
         offset=table.sum_over_cells(1 / (k - 1)) / labels,
@@ -100,23 +104,25 @@ def accuracies_over_tasks(table: LabelTable, cells: Accuracies) -> Accuracies:
     def mean(values: FloatArray) -> FloatArray:
         return np.asarray((weight * values.reshape(shape)).sum(axis=1))
 
-    value = np.clip(mean(cells.value), FURTHEST, 1 - FURTHEST)
-    deviation = weight * (cells.value * (1 - cells.value) * cells.standard_error).reshape(shape)
-    standard_error = np.sqrt((deviation**2).sum(axis=1)) / (value * (1 - value))
+    value, rate = (np.clip(mean(values), FURTHEST, 1 - FURTHEST) for values in (cells.value, cells.rate))
+    deviation = weight * (cells.rate * (1 - cells.rate) * cells.standard_error).reshape(shape)
+    standard_error = np.sqrt((deviation**2).sum(axis=1)) / (rate * (1 - rate))
     n = cells.n.reshape(shape).sum(axis=1)
-    return _with_interval(n, value, standard_error, mean(cells.chance), mean(cells.slope), mean(cells.offset))
+    return _with_interval(n, value, rate, standard_error, mean(cells.chance), mean(cells.slope), mean(cells.offset))
 
 
 def _with_interval(
     n: FloatArray,
     value: FloatArray,
+    rate: FloatArray,
     standard_error: FloatArray,
     chance: FloatArray,
     slope: FloatArray,
     offset: FloatArray,
 ) -> Accuracies:
-    low, high = (expit(logit(value) + z * standard_error) for z in (-Z95, Z95))
-    return Accuracies(n, value, standard_error, low, high, chance, slope, offset)
+    low, high = (expit(logit(rate) + z * standard_error) for z in (-Z95, Z95))
+    low, high = np.minimum(low, value), np.maximum(high, value)
+    return Accuracies(n, value, rate, standard_error, low, high, chance, slope, offset)
 
 
 def standard_errors(table: LabelTable, posterior: FloatArray, accuracy: FloatArray, strength: float) -> FloatArray:

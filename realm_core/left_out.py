@@ -16,7 +16,8 @@ from realm_core.aggregation import Truth, dawid_skene, majority_vote
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 from realm_core.intervals import Z95, wilson
 from realm_core.report_evidence import Evidence
-from realm_core.truth_choice import LEAST_LIKELIHOOD, Candidate, affords_confusion, predictive_likelihood
+from realm_core.truth_candidates import Candidate, affords_confusion
+from realm_core.truth_trials import LEAST_LIKELIHOOD, predictive_likelihood
 
 SHARE_LEFT_OUT = 0.2
 MIN_LEFT_OUT = 30  # labels; fewer compare nothing
@@ -31,7 +32,7 @@ def worth(evidence: Evidence, candidate: Candidate, plain_log_p: FloatArray | No
     """
     annotations, log_p = evidence.annotations, evidence.log_p
     found = {"gold_calibration": gold_calibration(annotations, evidence.truth.posterior)}
-    left_out = _left_out(annotations, has_model=log_p is not None)
+    left_out = _left_out(annotations, has_model=evidence.model_counts)
     if left_out.sum() < MIN_LEFT_OUT:
         return found | {"comparison": [], "calibration": []}
     kept, hidden = annotations.select_labels(~left_out), annotations.select_labels(left_out)

@@ -1,8 +1,8 @@
 """The figures a manager reads: how reliable each annotator is, and which answer of each item is right.
 
 All of them follow from one posterior q_i(y): truth inference with the model's p(y | x) held fixed. An annotator's
-accuracy is the maximum-a-posteriori estimate a_r = (Σ_i q_i(l_ir) + s·m) / (n_r + s), where the pool's accuracy m
-counts as s more labels; under confusion matrices that is what they imply, averaged over the annotator's own labels.
+accuracy is how many of their own labels are expected to be right, a_r = (Σ_i q_i(l_ir) + m) / (n_r + 1), where the
+pool's accuracy m counts as one more label, whatever the channel. Its interval is that of the rate behind it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def build_report(
     model trained on the labels as they are, to compare with.
     """
     choice = best_truth(annotations, log_p)
-    evidence = Evidence(annotations, log_p, choice.truth)
+    evidence = Evidence(annotations, log_p, choice.truth, model_counts=choice.candidate.shares == "model")
     wrong = wrong_consensus(evidence, choice.candidate)
     method: AccuracyMethod = "cross_fitted" if cross_fitted and log_p is not None else "in_sample"
     return Report(
@@ -203,7 +203,7 @@ def _annotator_rows(
 def _find(evidence: Evidence) -> _Findings:
     table, confusion = evidence.table, evidence.confusion
     comparable = evidence.informative >= MIN_LABELS
-    always = always_same(table, evidence.label_counts, evidence.posterior, has_model=evidence.log_p is not None)
+    always = always_same(table, evidence.label_counts, evidence.posterior, has_model=evidence.model_counts)
     swapped = Findings.none(table.n_cells) if confusion is None else swaps(table, confusion).only(comparable)
     return _Findings(
         always=always,

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from realm_core.aggregation import Truth
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.label_table import LabelTable
-from realm_core.truth_choice import MAX_CONFUSION_ANSWERS
+from realm_core.truth_candidates import MAX_CONFUSION_ANSWERS
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Annotations, the model's log p (N, Kmax) or None, and the truth inferred from both.
+    """Annotations, the model's log p (N, Kmax) or None, the truth inferred from both, and whether the model had a say
+    in it.
 
     A cell is one (annotator, task): cell = annotator · T + task.
     """
@@ -24,6 +25,7 @@ class Evidence:
     annotations: Annotations
     log_p: FloatArray | None
     truth: Truth
+    model_counts: bool = False
 
     @cached_property
     def table(self) -> LabelTable:
@@ -56,10 +58,10 @@ class Evidence:
     def informative(self) -> FloatArray:
         """Labels of each cell that tell how good the annotator is. (R·T,)
 
-        With a model, all. Without, those on items that somebody else labelled too, if three annotators or more are
-        connected by such items: of two, labels alone do not tell who is right.
+        With a model that counts, all. Without, those on items that somebody else labelled too, if three annotators or
+        more are connected by such items: of two, labels alone do not tell who is right.
         """
-        if self.log_p is not None:
+        if self.model_counts:
             return self.table.labels_per_cell
         compared = self.table.labels_per_item[self.table.item] > 1
         compared &= self.table.group_sizes()[self.table.cell // self.table.n_tasks] > 2

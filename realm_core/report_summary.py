@@ -12,7 +12,8 @@ from realm_core.aggregation import dawid_skene, majority_vote
 from realm_core.agreement import krippendorff_alpha, pairs_of_cells
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 from realm_core.report_evidence import Evidence
-from realm_core.truth_choice import Choice, affords_confusion
+from realm_core.truth_candidates import affords_confusion
+from realm_core.truth_choice import Choice
 
 WORTH_A_NOTE = 0.01  # of the prompts
 SAME = 1e-9  # answers whose probabilities differ by less are tied
@@ -38,6 +39,8 @@ def summarize(
         "krippendorff_alpha_low": alpha.low,
         "krippendorff_alpha_high": alpha.high,
         "channel": choice.candidate.channel,
+        "model_weight": choice.model_weight,
+        "posterior_power": choice.candidate.power,
         "baselines": {
             "majority_vote": _baseline(annotations, votes, posterior),
             "dawid_skene": _baseline(annotations, _dawid_skene(annotations), posterior),
@@ -96,10 +99,10 @@ def _gold(
 
 def _notes(evidence: Evidence, *, cross_fitted: bool) -> Iterator[str]:
     """Sentences about what these labels cannot tell."""
-    annotations, has_model = evidence.annotations, evidence.log_p is not None
+    annotations, has_model = evidence.annotations, evidence.model_counts
     present = np.unique(annotations.annotator)
     per_item = np.bincount(annotations.item, minlength=annotations.n_items)
-    base = "the model's reading of the text alone" if has_model else "nothing, as no model read the text"
+    base = "the model's reading of the text alone" if has_model else "nothing, as no model's reading of the text counts"
     if len(present) == 1:
         yield f"There is one annotator only: with nobody to compare with, their accuracy rests on {base}."
     elif per_item.max(initial=0) <= 1:

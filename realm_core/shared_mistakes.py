@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from realm_core.annotations import FloatArray
 from realm_core.report_evidence import Evidence
-from realm_core.truth_choice import Candidate
+from realm_core.truth_candidates import Candidate
 
 N_DRAWS, ONE_DRAW_ABOVE = 3, 100_000  # labels: of so many, one draw is as good as any
 MOST = 0.3  # hard items; of more the moments say little
@@ -92,7 +92,7 @@ def _dispersion_of_draw(evidence: Evidence, candidate: Candidate, rates: FloatAr
     label = annotations.label.copy()
     label[table.rows] = _draw(evidence, rates, answer, rng)
     drawn = replace(annotations, label=label)
-    again = Evidence(drawn, evidence.log_p, candidate.fit(drawn, evidence.log_p, TOLERANCE))
+    again = replace(evidence, annotations=drawn, truth=candidate.fit(drawn, evidence.log_p, TOLERANCE))
     return _dispersion(again, _rates(again))[0]
 
 

@@ -16,7 +16,8 @@ from realm_core.aggregation import Truth
 from realm_core.agreement import krippendorff_alpha, pairs_of_cells
 from realm_core.annotations import UNKNOWN, Annotations, FloatArray
 from realm_core.label_table import LabelTable
-from realm_core.truth_choice import Candidate
+from realm_core.truth_candidates import Candidate
+from realm_core.truth_choice import truth_under
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +35,8 @@ class Outlook:
 
 def outlook(annotations: Annotations, candidate: Candidate, log_p: FloatArray | None) -> Outlook:
     """The figures of a report, by the truth inference that the report chose."""
-    truth = candidate.fit(annotations, log_p)
     table = LabelTable.of(annotations)
+    truth = truth_under(annotations, candidate.fit(annotations, log_p).posterior)
     pairs, equal = (float(counts.sum()) for counts in pairs_of_cells(table))
     return Outlook(
         truth=truth,

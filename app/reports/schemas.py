@@ -32,7 +32,8 @@ _PSEUDONYMS = "Call annotators by their opaque ids instead of their names."
 
 
 class Accuracy(BaseModel):
-    """The probability that this annotator's own labels are right, with its 95 % interval."""
+    """The share of this annotator's own labels that is expected to be right, (Σ q_i(l_ir) + m) / (n_r + 1) with the
+    pool's share m as one more label, and a 95 % interval of the rate behind it."""
 
     value: float | None
     low: float | None
@@ -162,6 +163,14 @@ class Agreement(BaseModel):
     krippendorff_alpha_high: float | None = None
     expected_accuracy: float | None = Field(description="Mean probability of the cleaned labels.")
     channel: str = Field(description="How annotators' labels were explained: `one_coin` or `confusion`.")
+    model_weight: float | None = Field(
+        None,
+        description="How much the model's own answers count, p(y | x)^weight, chosen by how well labels that were left "
+        "out are guessed: 1 as they are, 0 not at all, null without a model.",
+    )
+    posterior_power: float = Field(
+        1.0, description="The posterior was raised to this power: below 1 where annotators err together."
+    )
     baselines: dict[str, Baseline | None] = Field(description="By `majority_vote` and `dawid_skene`, without the text.")
     gold: Gold | None = Field(description="Where gold labels are given.")
     n_flagged: int = Field(description="Annotators with a flag that says more than `too_few_labels`.")

@@ -18,7 +18,7 @@ from app.reports.service import FinishedJob, number_in_id
 from realm_core import what_if
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.known_gold import use_gold
-from realm_core.truth_choice import Candidate
+from realm_core.truth_candidates import Candidate
 from realm_core.what_if import Outlook
 
 MAX_LABELS = 3_000_000
@@ -86,11 +86,17 @@ def _compare(
 
 def _method(session: Session, finished: FinishedJob, annotations: Annotations) -> tuple[Candidate, FloatArray | None]:
     """The truth inference that the report chose, and the model's log p(y | x)."""
-    shares = report_crowd_queries.load_figures(session, finished.job.key)["answer_shares"]
+    figures = report_crowd_queries.load_figures(session, finished.job.key)
     n_answers = int(annotations.answer_counts.max(initial=1))
     model = comparison_queries.load_model_posterior(session, finished.job.key, annotations.n_items, n_answers)
     log_p = None if model is None else np.log(np.maximum(model, 1e-12))
-    return Candidate((finished.job.summary or {})["channel"], shares), log_p
+    candidate = Candidate(
+        (finished.job.summary or {})["channel"],
+        figures["answer_shares"],
+        model_weight=figures["candidate_model_weight"],
+        power=figures["candidate_power"],
+    )
+    return candidate, log_p
 
 
 def _figures(one: Outlook) -> WhatIfFigures:

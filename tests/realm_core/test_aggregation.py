@@ -23,7 +23,7 @@ from realm_core.aggregation import (
 )
 from realm_core.annotations import Annotations, FloatArray, Task
 from realm_core.simulation import simulate
-from tests.realm_core.crowds import annotations_of, one_coin_crowd
+from tests.realm_core.crowds import annotations_of, imperfect_log_p, one_coin_crowd
 
 SLOW_ITERATIONS = 7
 
@@ -333,3 +333,26 @@ class TestAgainstCrowdKit:
 def test_no_items_give_an_empty_posterior() -> None:
     crowd = one_coin_crowd([0.8, 0.7], n_items=5, n_answers=2, seed=13)
     assert one_coin(crowd.select_items(np.zeros(0, dtype=np.int32))).posterior.shape[0] == 0
+
+
+@pytest.mark.parametrize("confusion", [False, True])
+def test_with_a_model_how_common_answers_are_is_learned_besides(confusion: bool) -> None:
+    """p_i(y) ∝ p_model(y | x_i) exp(b_y), and its mean over the items is that of the posterior: against a loop."""
+    crowd = one_coin_crowd([0.9, 0.8, 0.7, 0.6], n_items=80, n_answers=3, seed=21, per_item=3)
+    log_p = imperfect_log_p(crowd, 22)
+    infer = dawid_skene if confusion else one_coin
+    truth = infer(crowd, log_p, learn_prevalence=True, max_iterations=3000, tolerance=1e-12)
+    rates = truth.confusion
+    if rates is None:
+        a = truth.accuracy[:, :, None, None]
+        rates = np.where(np.eye(3, dtype=bool), a, (1 - a) / 2)
+    bias, posterior = np.zeros(3), truth.posterior
+    for _ in range(500):
+        prior = np.exp(log_p + bias)
+        prior /= prior.sum(axis=1, keepdims=True)
+        bias += np.log(posterior.mean(axis=0)) - np.log(prior.mean(axis=0))
+    for item in range(crowd.n_items):
+        of_truth = prior[item].copy()
+        for row in np.flatnonzero(crowd.item == item):
+            of_truth *= rates[crowd.annotator[row], 0, :, crowd.label[row]]
+        np.testing.assert_allclose(posterior[item], of_truth / of_truth.sum(), atol=1e-5)

@@ -233,7 +233,7 @@ def test_everything_that_is_stored_is_json() -> None:
     ("crowd", "with_model", "said"),
     [
         (one_coin_crowd([0.8], n_items=30, n_answers=2, seed=1), False, "one annotator only"),
-        (one_coin_crowd([0.8], n_items=30, n_answers=2, seed=1), True, "the model's reading of the text alone"),
+        (one_coin_crowd([0.8], n_items=300, n_answers=2, seed=1), True, "the model's reading of the text alone"),
         (
             one_coin_crowd([0.8] * 3, n_items=30, n_answers=2, seed=1, mode="exclusive"),
             False,

@@ -11,7 +11,9 @@ import pytest
 from realm_core.aggregation import Truth, dawid_skene, one_coin
 from realm_core.annotations import Annotations
 from realm_core.simulation import Behaviour, simulate_behaviours
-from realm_core.truth_choice import affords_confusion, best_truth, predictive_likelihood, renamed_by_words
+from realm_core.truth_candidates import WITHOUT_MODEL, affords_confusion
+from realm_core.truth_choice import best_truth, renamed_by_words, truth_under
+from realm_core.truth_trials import Tried, predictive_likelihood
 from tests.realm_core.crowds import annotations_of, behaving_crowd, imperfect_log_p, one_coin_crowd
 
 
@@ -83,13 +85,64 @@ def test_without_three_who_can_be_compared_nobody_is_believed_more(how: dict[str
     assert choice.why.startswith("All labels count alike: no three annotators share prompts")
 
 
-def test_ways_that_labels_cannot_tell_apart_are_averaged() -> None:
+def test_ways_that_labels_cannot_tell_apart_are_pooled() -> None:
     crowd = one_coin_crowd([0.9, 0.8, 0.7, 0.7, 0.6], n_items=150, n_answers=3, seed=12, per_item=4)
-    choice = best_truth(crowd)
-    coins = [one_coin(crowd, learn_prevalence=learn, tolerance=1e-6).posterior for learn in (False, True)]
+    choice, tried = best_truth(crowd), Tried.of(crowd, None, WITHOUT_MODEL)
+    near = tried.near_best()
+    assert [(one.channel, one.shares) for one in near] == [("one_coin", "uniform"), ("one_coin", "learned")]
     assert choice.why.count("% by “") == 3
     assert "half and half" in choice.why
-    np.testing.assert_allclose(choice.truth.posterior, np.mean(coins, axis=0), atol=1e-9)
+    product = np.sqrt(near[0].posterior(crowd, None) * near[1].posterior(crowd, None))
+    np.testing.assert_allclose(choice.truth.posterior, product / product.sum(axis=1, keepdims=True), atol=1e-9)
+
+
+def test_a_text_that_says_nothing_is_left_out() -> None:
+    crowd = one_coin_crowd([0.9, 0.8, 0.7, 0.7, 0.6], n_items=200, n_answers=3, seed=13, per_item=3)
+    log_p = np.log(np.random.default_rng(1).dirichlet(np.ones(3), 200))
+    with_text, alone = best_truth(crowd, log_p), best_truth(crowd)
+    np.testing.assert_array_equal(with_text.truth.posterior, alone.truth.posterior)
+    assert (with_text.model_weight, alone.model_weight) == (0.0, None)
+    assert with_text.why.startswith("The model's own answers count with weight 0")
+
+
+def test_a_text_that_tells_the_truth_counts_and_adds_right_labels() -> None:
+    crowd = one_coin_crowd([0.8, 0.7, 0.7, 0.6], n_items=300, n_answers=3, seed=14, per_item=2)
+    choice, alone = best_truth(crowd, imperfect_log_p(crowd, 2)), best_truth(crowd)
+    assert choice.model_weight is not None
+    assert choice.model_weight > 0
+    assert "The model's own answers count with weight" in choice.why
+    assert _share_right(choice.truth, crowd) > _share_right(alone.truth, crowd) + 0.03
+
+
+def test_where_all_err_together_the_truth_is_less_sure_and_more_honest() -> None:
+    """A fifth of the items gets labels by chance: gold is likelier by the tempered posterior."""
+    crowd = one_coin_crowd(np.linspace(0.65, 0.95, 12), n_items=300, n_answers=2, seed=15, per_item=9)
+    rng = np.random.default_rng(15)
+    hard = rng.random(300) < 0.2
+    label = np.where(hard[crowd.item], rng.integers(0, 2, crowd.n_labels), crowd.label).astype(np.int32)
+    choice = best_truth(replace(crowd, label=label))
+    sure = replace(choice.candidate, power=1.0).fit(replace(crowd, label=label), None)
+    assert choice.candidate.power < 0.8
+    assert "err together" in choice.why
+
+    def of_gold(truth: Truth) -> float:
+        assert crowd.gold is not None
+        return float(np.log(truth.posterior[np.arange(300), crowd.gold]).mean())
+
+    assert of_gold(choice.truth) > of_gold(sure) + 0.05
+
+
+def test_tempering_by_hand() -> None:
+    truth = Truth(np.array([[0.8, 0.2], [1.0, 0.0]]), np.zeros((1, 1)), None, 0.0).tempered(0.5)
+    np.testing.assert_allclose(truth.posterior, [[2 / 3, 1 / 3], [1, 0]])
+
+
+def test_accuracy_is_the_share_expected_to_be_right_with_the_pool_as_one_more_label() -> None:
+    crowd = one_coin_crowd([0.9, 0.8, 0.6], n_items=50, n_answers=3, seed=16)
+    posterior = np.random.default_rng(16).dirichlet(np.ones(3), 50)
+    own = posterior[crowd.item, crowd.label]
+    expected = np.array([(own[crowd.annotator == r].sum() + own.mean()) / 51 for r in range(3)])
+    np.testing.assert_allclose(truth_under(crowd, posterior).accuracy[:, 0], expected)
 
 
 def test_many_more_rates_than_labels_are_not_fitted() -> None:
