@@ -149,7 +149,7 @@ class FineTuned:
 def save_model(target: Path, model: FineTuned, facts: dict[str, Any]) -> Path:
     """Write a model folder, adapters merged. `facts` go into realm.json as they are (base model, plan, seed)."""
     scorer, channel = model.scorer, model.channel
-    scorer.merge_adapters()
+    scorer.become_plain()
 
     def write(folder: Path) -> None:
         scorer.model.save_pretrained(folder)

@@ -175,6 +175,8 @@ def _train(
     if plan.lora_rank:
         scorer.add_adapters(plan.lora_rank)
         scorer.to(team.device)
+    else:
+        scorer.learn_rows(int(start.annotations.answer_counts.max()))
     observer.event(start.words, data={"zero_shot_scale": start.reading.zero_shot.scale})
     if start.reading.overruled:
         names = [annotations.tasks[task].name for task in start.reading.overruled]

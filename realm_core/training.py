@@ -142,7 +142,7 @@ def make_optimizer(scorer: Scorer, channel: Channel, plan: Plan) -> torch.optim.
 
     Only matrices of the language model decay: decay on the expertise would pull it, silently, to w = .5.
     """
-    learned = [p for p in scorer.model.parameters() if p.requires_grad]
+    learned = scorer.model_parameters()
     matrices, vectors = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
     groups = [
         {"params": matrices, "lr": plan.learning_rate, "weight_decay": plan.weight_decay, "scheduled": True},

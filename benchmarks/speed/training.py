@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -185,13 +184,14 @@ def _total(first: Steps, second: Steps, batches: Sequence[Batch]) -> tuple[float
 
 def against_full_vocabulary(size: Size) -> Ratio:
     """Row 8."""
-    scorer = random_flan_t5(LONGEST)
-    scorer.start_answers([Task("default", ANSWERS)])
+    scorer, whole = random_flan_t5(LONGEST), FullVocabulary(random_flan_t5(LONGEST))
+    for one in (scorer, whole):
+        one.start_answers([Task("default", ANSWERS)])
+    scorer.learn_rows(len(ANSWERS))
     crowd = labelled(4 * BATCH, 1)
     ours = Steps(scorer, PerfectChannel(), crowd, "marginal")
     batch = ours.batches.batch(np.arange(BATCH))
-    difference = _probability_difference(scorer, batch)
-    whole = FullVocabulary(scorer)
+    difference = _probability_difference(scorer, whole, batch)
     theirs = Steps(whole, PerfectChannel(), crowd, "marginal")
     ours.seconds(batch), theirs.seconds(batch)
     n = max(1, size.steps // 4)
@@ -207,8 +207,6 @@ def against_full_vocabulary(size: Size) -> Ratio:
 
 
 @torch.no_grad()
-def _probability_difference(scorer: Any, batch: Batch) -> float:
+def _probability_difference(scorer: Scorer, whole: Scorer, batch: Batch) -> float:
     """Between the softmax over the answers and that over the vocabulary, renormalised over the answers."""
-    rows, whole = scorer.eval()(batch.inputs), FullVocabulary(scorer).eval()(batch.inputs)
-    scorer.train()
-    return float((rows.exp() - torch.softmax(whole, dim=1)).abs().max())
+    return float((scorer(batch.inputs).exp() - torch.softmax(whole(batch.inputs), dim=1)).abs().max())

@@ -35,6 +35,7 @@ class LanguageModelScorer(Scorer):
     """What sequence-to-sequence and causal models share. `ends_input`: special tokens close what the model reads."""
 
     zero_shot_scales = (0.1, 0.25, 0.5, 1.0, 2.0)  # of logits, which are the model's own at 1
+    letter_rows: nn.Parameter | None  # of the output layer, (n, D), where they are learned apart from it
     context: ClassVar[str]  # what an answer is written after
     forms: ClassVar[tuple[str, ...]]  # how a letter may be written, the likeliest first
     ends_input: ClassVar[bool]
@@ -42,6 +43,35 @@ class LanguageModelScorer(Scorer):
     def __init__(self, model: Any, tokenizer: Any, max_length: int) -> None:
         super().__init__(model, tokenizer, max_length)
         self.answer_tokens = AnswerTokens.find(tokenizer, self.context, self.forms)
+        self.register_parameter("letter_rows", None)
+
+    def model_parameters(self) -> list[nn.Parameter]:
+        return super().model_parameters() + ([] if self.letter_rows is None else [self.letter_rows])
+
+    def learn_rows(self, n_answers: int) -> None:
+        """Of an output layer of its own, learn the letters' rows only: the others get no gradient anyway.
+
+        They need neither gradient nor moments then, three times the layer's size, and do not decay. Everything is
+        learned where the layer is the input embedding as well, or where answers are scored as strings.
+        """
+        head = self.model.get_output_embeddings()
+        if head.weight is self.model.get_input_embeddings().weight or not self.answer_tokens.single(n_answers):
+            return
+        head.weight.requires_grad_(False)
+        self.letter_rows = nn.Parameter(head.weight[self._letter_ids(n_answers)].clone())
+
+    @torch.no_grad()
+    def become_plain(self) -> None:
+        if self.letter_rows is not None:
+            weight = self.model.get_output_embeddings().weight
+            weight[self._letter_ids(len(self.letter_rows))] = self.letter_rows
+            weight.requires_grad_(True)
+            self.letter_rows = None
+        super().become_plain()
+
+    def _letter_ids(self, n_answers: int) -> list[int]:
+        """The tokens of the first letters, where each is one token."""
+        return [ids[0] for ids in self.answer_tokens.of(n_answers)]
 
     def encode(
         self, prompts: Sequence[str], tasks: Sequence[int], options: Sequence[tuple[str, ...] | None]
@@ -89,7 +119,7 @@ class LanguageModelScorer(Scorer):
             embedding, logits = self._score_strings(inputs, *self._strings(inputs.width))
         else:
             embedding, hidden = self._read_letter(inputs)
-            logits = self._rows(hidden, [ids[0] for ids in self.answer_tokens.of(inputs.width)])
+            logits = self._letter_logits(hidden, inputs.width)
         return embedding.float(), self.log_scale.exp() * logits
 
     def _read_letter(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -116,13 +146,19 @@ class LanguageModelScorer(Scorer):
         of_token = log_p.gather(2, wanted[:, :, None]).squeeze(2) * mask.repeat(len(inputs), 1)
         return embedding, of_token.sum(1).view(len(inputs), -1)
 
-    def _rows(self, hidden: Tensor, token_ids: list[int] | None) -> Tensor:
-        """Logits (fp32) of some tokens, or of the vocabulary. (…, D) -> (…, n)."""
+    def _letter_logits(self, hidden: Tensor, n_answers: int) -> Tensor:
+        """Logits (fp32) of the first letters. (B, D) -> (B, n)"""
+        if self.letter_rows is None:
+            return self._rows(hidden, self._letter_ids(n_answers))
+        return self._rows(hidden, self._letter_ids(n_answers), self.letter_rows[:n_answers])
+
+    def _rows(self, hidden: Tensor, token_ids: list[int] | None, weight: Tensor | None = None) -> Tensor:
+        """Logits (fp32) of some tokens, or of the vocabulary, by these rows (n, D) or the layer's. (…, D) -> (…, n)"""
         head = self.model.get_output_embeddings()
         rows = slice(None) if token_ids is None else torch.tensor(token_ids, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
-            return nn.functional.linear(hidden.float(), head.weight[rows].float(), bias)
+            return nn.functional.linear(hidden.float(), (head.weight[rows] if weight is None else weight).float(), bias)
 
     def read(self, encoded: Sequence[EncodedPrompt]) -> tuple[NDArray[np.float32], FloatArray]:
         """As always; embeddings centred and scaled to a mean square of 1, since a language model's all point one

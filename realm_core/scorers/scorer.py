@@ -189,6 +189,13 @@ class Scorer(nn.Module):
         """Compute activations again in the backward pass instead of keeping them (gradient checkpointing)."""
         self.model.activation_checkpointing_enable({"use_reentrant": False})
 
+    def model_parameters(self) -> list[nn.Parameter]:
+        """What is learned of the pretrained model itself, or of its adapters."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def learn_rows(self, n_answers: int) -> None:
+        """Learn no more of an output layer than the rows that up to `n_answers` answers are read from."""
+
     def add_adapters(self, rank: int) -> None:
         """Freeze the pretrained model, and learn W + 2·B·A of this rank in each of its linear layers (LoRA)."""
         from peft import LoraConfig, LoraModel
@@ -201,8 +208,8 @@ class Scorer(nn.Module):
         )
         self._adapted.append(LoraModel(self.model, config, "default"))
 
-    def merge_adapters(self) -> None:
-        """Make plain weights of adapters, so that the model is one of its family again."""
+    def become_plain(self) -> None:
+        """Put adapters and rows that were learned apart back into the model, so that it is one of its family again."""
         while self._adapted:
             with warnings.catch_warnings():  # Flan-T5's embeddings were never tied, whatever its config says
                 warnings.filterwarnings("ignore", "Input and output embeddings are no longer tied")

@@ -71,6 +71,8 @@ def scorer_of(case: Case, bases: Path, annotations: Annotations) -> Scorer:
     if case.lora_rank:
         torch.manual_seed(0)
         scorer.add_adapters(case.lora_rank)
+    else:
+        scorer.learn_rows(len(ANSWERS))
     return scorer
 
 
