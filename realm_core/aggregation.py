@@ -49,11 +49,8 @@ class Truth:
     log_likelihood: float
 
     def tempered(self, power: float) -> Truth:
-        """The same, as sure as q_i(y)^power, normalised: less than 1 where mistakes are not independent."""
-        if power == 1:
-            return self
-        powers = self.posterior**power
-        return replace(self, posterior=powers / powers.sum(axis=1, keepdims=True))
+        """The same, only so sure; see `tempered`."""
+        return self if power == 1 else replace(self, posterior=tempered(self.posterior, power))
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,12 @@ class ConfusionPrior:
 POOLED = AccuracyPrior()
 UNIT = AccuracyPrior(1.0)  # as much as one label says (Kass and Wasserman 1995)
 POOLED_ROWS = ConfusionPrior()
+
+
+def tempered(posterior: FloatArray, power: float) -> FloatArray:
+    """q_i(y)^power, normalised: less sure with a power below 1, for mistakes that are not independent. (N, Kmax)"""
+    powers = posterior**power
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def majority_vote(annotations: Annotations) -> Truth:
@@ -158,7 +161,8 @@ def dawid_skene(
         log_p.update(posterior)
         if np.abs(posterior - previous).max(initial=0.0) < tolerance:
             break
-    accuracy = accuracy_under(table, posterior, POOLED if prior else None)
+    right = np.trace(_confusion_counts(table, by_item, posterior), axis1=0, axis2=2)  # where truth and label are one
+    accuracy = _accuracy(table, right, POOLED if prior else None)
     return _truth(table, posterior, accuracy, log_likelihood, confusion)
 
 
@@ -232,7 +236,7 @@ class _LogPrior:
             return
         wanted = np.log(np.maximum(self._mean(posterior), SMALLEST))
         if self._model is None:
-            np.add(self._possible, wanted[:, self._table.item_task], out=self.values)
+            np.add(self._possible, self._of_items(wanted), out=self.values)
             return
         self._bias += wanted - np.log(np.maximum(self._mean(np.exp(self._shifted())), SMALLEST))
         np.add(self._possible, self._shifted(), out=self.values)
@@ -240,8 +244,12 @@ class _LogPrior:
     def _shifted(self) -> FloatArray:
         """log p_model exp(b), normalised. (Kmax, N)"""
         assert self._model is not None
-        shifted = self._model + self._bias[:, self._table.item_task]
+        shifted = self._model + self._of_items(self._bias)
         return np.asarray(shifted - logsumexp(shifted, axis=0))
+
+    def _of_items(self, of_task: FloatArray) -> FloatArray:
+        """(Kmax, T) -> (Kmax, N), or (Kmax, 1) where one task has all items."""
+        return of_task if self._table.n_tasks == 1 else of_task[:, self._table.item_task]
 
     def _mean(self, probability: FloatArray) -> FloatArray:
         """Mean over the items of each task. (Kmax, N) -> (Kmax, T)"""

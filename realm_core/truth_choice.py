@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import softmax
 
-from realm_core.aggregation import UNIT, Truth, accuracy_under, dawid_skene
+from realm_core.aggregation import UNIT, Truth, accuracy_under, dawid_skene, tempered
 from realm_core.annotations import Annotations, FloatArray
 from realm_core.label_table import LabelTable
 from realm_core.truth_candidates import Candidate, candidates_for
@@ -40,7 +40,8 @@ class Choice:
 
 
 def best_truth(annotations: Annotations, log_p: FloatArray | None = None) -> Choice:
-    """What all candidates say together (Π q)^(1/n) that predict left-out labels within a standard error of the best.
+    """What all candidates say together that predict left-out labels within a standard error of the best: (Π q)^(1/n),
+    as sure as they are on average.
 
     The standard error is that of the paired difference to the best, by item. Candidates that the labels cannot tell
     apart count alike: no tie decides a whole set.
@@ -56,7 +57,8 @@ def best_truth(annotations: Annotations, log_p: FloatArray | None = None) -> Cho
         alone = best_truth(annotations)
         return replace(alone, why=f"{TEXT_DOES_NOT_HELP} {alone.why}", model_weight=0.0)
     used = (tried if log_p is None else tried.only("model")).near_best()
-    posterior = _pooled([one.posterior(annotations, log_p) for one in used])
+    pooled = _pooled([replace(one, power=1.0).posterior(annotations, log_p) for one in used])
+    posterior = tempered(pooled, float(np.mean([one.power for one in used])))
     weight = None if log_p is None else float(np.mean([one.model_weight for one in used]))
     return Choice(truth_under(annotations, posterior), used[0], _why(tried, used), weight)
 

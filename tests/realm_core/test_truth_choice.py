@@ -92,7 +92,9 @@ def test_ways_that_labels_cannot_tell_apart_are_pooled() -> None:
     assert [(one.channel, one.shares) for one in near] == [("one_coin", "uniform"), ("one_coin", "learned")]
     assert choice.why.count("% by “") == 3
     assert "half and half" in choice.why
-    product = np.sqrt(near[0].posterior(crowd, None) * near[1].posterior(crowd, None))
+    power = np.mean([one.power for one in near])
+    first, second = (replace(one, power=1.0).posterior(crowd, None) for one in near)
+    product = (first * second) ** (power / 2)
     np.testing.assert_allclose(choice.truth.posterior, product / product.sum(axis=1, keepdims=True), atol=1e-9)
 
 
