@@ -34,13 +34,21 @@ TOOLS = ("ours", "ours_without_text", *PEERS, "crowdlab")
 
 
 @dataclass(frozen=True)
+class DrawsMean:
+    """The mean over draws, and its standard error; None of one draw."""
+
+    mean: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True)
 class BudgetPoint:
-    """Mean accuracy of the labels with so many labels of each prompt; `ours` is None where no text was read."""
+    """Accuracy of the labels with so many labels of each prompt; `ours` is None where no text was read."""
 
     labels_per_prompt: int
-    ours: float | None
-    ours_without_text: float
-    majority_vote: float
+    ours: DrawsMean | None
+    ours_without_text: DrawsMean
+    majority_vote: DrawsMean
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sets", help="names, with commas; all by default")
     parser.add_argument("--no-text", action="store_true", help="leave the text out")
     parser.add_argument("--no-budget", action="store_true", help="leave the label-budget curve out")
-    parser.add_argument("--draws", type=int, default=3, help="of the labels of a budget; %(default)s by default")
+    parser.add_argument("--draws", type=int, default=5, help="of the labels of a budget; %(default)s by default")
     parser.add_argument("--skip", default="", help="tools to leave out, with commas: " + ", ".join(TOOLS[2:]))
     parser.add_argument("--all-glad", action="store_true", help=f"GLAD on more than {MAX_GLAD_LABELS} labels, too")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -160,8 +168,10 @@ def _budget(annotations: Annotations, reader: TextReader | None, draws: int) -> 
         )
 
 
-def _mean_accuracy(annotations: Annotations, draws: Sequence[Inferred]) -> float:
-    return float(np.mean([label_accuracy(annotations, one.answers) for one in draws]))
+def _mean_accuracy(annotations: Annotations, draws: Sequence[Inferred]) -> DrawsMean:
+    found = [label_accuracy(annotations, one.answers) for one in draws]
+    error = float(np.std(found, ddof=1) / np.sqrt(len(found))) if len(found) > 1 else None
+    return DrawsMean(float(np.mean(found)), error)
 
 
 def drawn(annotations: Annotations, n: int, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -195,7 +205,10 @@ def markdown(results: Sequence[SetResult]) -> str:
         _table(results, _annotators_cell),
     ]
     parts += ["Seconds:\n", _table(results, lambda s: f"{s.seconds:.1f}")]
-    parts += ["Label budget (accuracy with n labels of each prompt):\n", _budget_table(results)]
+    parts += [
+        "Label budget (accuracy with n labels of each prompt, mean over draws ± standard error):\n",
+        _budget_table(results),
+    ]
     missing = [f"- {r.name}: {tool}: {why}" for r in results for tool, why in r.left_out.items()]
     return "\n".join([*parts, "Did not run:\n", *missing]) + "\n"
 
@@ -214,11 +227,17 @@ def _budget_table(results: Sequence[SetResult]) -> str:
     return _rows(
         ["set", "labels per prompt", "ours", "ours_without_text", "majority_vote"],
         [
-            [r.name, str(p.labels_per_prompt), _number(p.ours), _number(p.ours_without_text), _number(p.majority_vote)]
+            [r.name, str(p.labels_per_prompt), *map(_drawn_cell, (p.ours, p.ours_without_text, p.majority_vote))]
             for r in results
             for p in r.budget
         ],
     )
+
+
+def _drawn_cell(one: DrawsMean | None) -> str:
+    if one is None or one.standard_error is None:
+        return _number(None if one is None else one.mean)
+    return f"{one.mean:.4f} ± {one.standard_error:.4f}"
 
 
 def _accuracy_cell(one: Score) -> str:

@@ -59,6 +59,7 @@ def test_any_folder_in_the_format_works(
     assert document["mean_accuracy"]["ours"] == small["tools"]["ours"]["accuracy"] > 0.85
     assert set(small["tools"]) == {"ours", "ours_without_text", "majority_vote", "dawid_skene", "one_coin", "glad"}
     assert [point["labels_per_prompt"] for point in small["budget"]] == [1, 2, 3, 4, 5]
+    assert {point["majority_vote"]["standard_error"] for point in small["budget"]} == {None}
     assert "small: mace did not run: left out by --skip" in err
     assert "small: crowdlab did not run: it needs a model's probabilities" in err
 
@@ -72,6 +73,16 @@ def test_the_tables_are_written(
     assert "| **mean** |" in out
     assert "- small: glad: left out by --skip" in out
     assert json.loads((tmp_path / "results" / "crowd.json").read_text())["sets"][0]["budget"] == []
+
+
+def test_the_budget_says_how_much_draws_differ(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--data", str(folder), "--json", "--skip", "mace,glad", "--draws", "3")
+    (small,) = json.loads(_run(monkeypatch, capsys, *arguments)[0])["sets"]
+    one, everything = small["budget"][0]["majority_vote"], small["budget"][4]["majority_vote"]
+    assert one["standard_error"] > 0
+    assert everything["standard_error"] < 1e-12  # five labels are all there are
 
 
 def test_an_unknown_tool_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
