@@ -13,9 +13,10 @@ import pytest
 
 from realm_core.aggregation import Truth, one_coin
 from realm_core.annotations import Annotations, FloatArray, Task
-from realm_core.label_table import LabelTable
 from realm_core.simulation import simulate
-from realm_core.truth_choice import Candidate, _folds, _predictive, best_truth
+from realm_core.truth_candidates import Candidate
+from realm_core.truth_choice import best_truth
+from realm_core.truth_trials import Tried
 
 LEVELS = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.35])
 ANSWERS = ("a", "b", "c", "d")
@@ -49,8 +50,8 @@ def figures(differs: bool, per_cell: int, seed: int) -> tuple[float, ...]:
     accuracies, share of right labels, by task and over all tasks."""
     annotations, accuracy, truth = crowd_of(differs, per_cell, seed)
     merged = replace(annotations, tasks=(Task("all", ANSWERS),), item_task=np.zeros(annotations.n_items, np.int32))
-    folds = _folds(LabelTable(annotations), everything=False)
-    gain = np.mean(_predictive(annotations, None, ONE_COIN, folds) - _predictive(merged, None, ONE_COIN, folds))
+    by_task, over_all = (Tried.of(one, None, (ONE_COIN,)).best for one in (annotations, merged))
+    gain = np.mean(by_task - over_all)
     chosen = best_truth(annotations).candidate.channel == "one_coin"
 
     def quality(inferred: Truth) -> tuple[float, float]:
