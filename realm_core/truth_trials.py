@@ -109,6 +109,8 @@ def _fitting_power(
         for part, power in zip(parts, POWERS, strict=True):
             part.append(predictive_likelihood(hidden, truth.tempered(power)))
     scores = [np.log(np.maximum(np.concatenate(part), LEAST_LIKELIHOOD)) for part in parts]
+    if LabelTable.of(annotations).labels_per_item.max(initial=0) < 2:  # nothing shows whether annotators err together
+        return candidate, scores[0]
     best = int(np.argmax([score.mean() for score in scores]))
     return replace(candidate, power=POWERS[best]), scores[best]
 
