@@ -45,7 +45,9 @@ class Outbox:
         self._lock = threading.Lock()
 
     def put(self, document: Document) -> None:
-        self._lines.append(json.dumps(document).encode() + b"\n")
+        line = json.dumps(document).encode() + b"\n"
+        with self._lock:  # another thread may be sending, and would leave behind what is added meanwhile
+            self._lines.append(line)
 
     def send(self) -> None:
         """Send all that was put. When the API has gone, nobody misses it."""
