@@ -87,7 +87,7 @@ def always_same(
     n = label_counts.sum(axis=1)
     of_pool = label_counts.reshape(-1, table.n_tasks, table.n_answers).sum(axis=0)
     pool_share = (of_pool / np.maximum(of_pool.sum(axis=1, keepdims=True), 1))[table.cell_task, label]
-    known = has_model | (table.labels_per_item[table.item] > 1)
+    known = has_model | table.compared
     right = np.where(known, posterior[label[table.cell], table.item], pool_share[table.cell])
     expected = np.clip(table.sum_over_cells(right) / np.maximum(n, 1), 0, 1)
     p_values = np.where(n >= MIN_LABELS, special.bdtrc(count - 1, n, expected), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -58,6 +59,11 @@ class LabelTable:
         for k in np.flatnonzero(np.bincount(self.answer_counts)):
             self.task_answers[self.item_task[self.answer_counts == k]] = k
         self.cell_answers = self.task_answers[self.cell_task]
+
+    @cached_property
+    def compared(self) -> NDArray[np.bool_]:
+        """Which labels are on items that somebody else labelled too. (L,)"""
+        return self.labels_per_item[self.item] > 1
 
     def _informative(self, annotations: Annotations) -> NDArray[np.intp]:
         """Which labels are on items that have several answers."""

@@ -63,8 +63,8 @@ class Evidence:
         """
         if self.model_counts:
             return self.table.labels_per_cell
-        compared = self.table.labels_per_item[self.table.item] > 1
-        compared &= self.table.group_sizes()[self.table.cell // self.table.n_tasks] > 2
+        in_group = self.table.group_sizes()[self.table.cell // self.table.n_tasks] > 2
+        compared = self.table.compared & in_group
         return self.table.sum_over_cells(compared.astype(np.float64))
 
     @cached_property

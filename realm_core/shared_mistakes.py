@@ -37,15 +37,14 @@ TOLERANCE = 1e-4
 def wrong_consensus(evidence: Evidence, candidate: Candidate) -> float:
     """The share of items whose consensus is probably wrong because they are hard, beyond what the posterior says."""
     table = evidence.table
-    compared = table.labels_per_item[table.item] > 1
-    if not compared.any():
+    if not table.compared.any():
         return 0.0
     rates = _rates(evidence)
     observed, by_chance = _dispersion(evidence, rates)
     n_draws = N_DRAWS if len(table.item) <= ONE_DRAW_ABOVE else 1
     expected = float(np.mean([_dispersion_of_draw(evidence, candidate, rates, seed) for seed in range(n_draws)]))
     hard = np.clip((observed - expected) / max(by_chance - expected, 1.0), 0.0, MOST)
-    return float(hard * np.mean(1 - 1 / table.answer_counts[table.item[compared]]))
+    return float(hard * np.mean(1 - 1 / table.answer_counts[table.item[table.compared]]))
 
 
 def _rates(evidence: Evidence) -> FloatArray | None:

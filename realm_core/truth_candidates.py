@@ -93,7 +93,7 @@ def candidates_for(annotations: Annotations, log_p: FloatArray | None) -> tuple[
         candidates = (*WITHOUT_MODEL, *WITH_MODEL) if _better_than_chance(table, first_coin) else WITH_MODEL
     elif table.group_sizes().max(initial=0) < 3:
         return WITHOUT_MODEL[:1]
-    if table.labels_per_item.max(initial=0) < 2:  # so no weight of the model can be tried
+    if not table.compared.any():  # so no weight of the model can be tried
         candidates = tuple(one for one in candidates if one.model_weight in (0, 1))
     if affords_confusion(annotations) and not _see_different_answers(table, first_coin):
         return candidates

@@ -85,7 +85,7 @@ def _standard_error(values: FloatArray, item: NDArray[np.int32]) -> float:
 
 def _folds(table: LabelTable, *, everything: bool) -> list[NDArray[np.intp]]:
     """Rows of labels to leave out in turn, the same every time: all of them, or those of items with another label."""
-    scored = everything | (table.labels_per_item[table.item] > 1)
+    scored = everything | table.compared
     n_labels = len(table.item)
     fold = np.random.default_rng(0).integers(0, N_FOLDS, n_labels)
     n_folds = N_FOLDS if n_labels <= ONE_FOLD_ABOVE else 1
@@ -100,19 +100,18 @@ def _fitting_power(
     On hard items annotators err together. Who takes their labels for independent is too sure of the truth, and is
     surprised by the labels that were left out.
     """
-    parts: list[list[FloatArray]] = [[] for _ in POWERS]
+    powers = POWERS if LabelTable.of(annotations).compared.any() else POWERS[:1]  # one label shows no common error
+    parts: list[list[FloatArray]] = [[] for _ in powers]
     for left_out in folds:
         kept = np.ones(annotations.n_labels, dtype=np.bool_)
         kept[left_out] = False
         truth = candidate.fit(annotations.select_labels(kept), log_p, tolerance=1e-4)
         hidden = annotations.select_labels(left_out)
-        for part, power in zip(parts, POWERS, strict=True):
+        for part, power in zip(parts, powers, strict=True):
             part.append(predictive_likelihood(hidden, truth.tempered(power)))
     scores = [np.log(np.maximum(np.concatenate(part), LEAST_LIKELIHOOD)) for part in parts]
-    if LabelTable.of(annotations).labels_per_item.max(initial=0) < 2:  # nothing shows whether annotators err together
-        return candidate, scores[0]
     best = int(np.argmax([score.mean() for score in scores]))
-    return replace(candidate, power=POWERS[best]), scores[best]
+    return replace(candidate, power=powers[best]), scores[best]
 
 
 def predictive_likelihood(
